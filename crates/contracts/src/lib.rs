@@ -1,0 +1,121 @@
+//! The contracts: the protocols spoken with functions' code, each a state machine over what a driver
+//! offers of an instance ([`InstanceIo`]).
+//!
+//! | contract | module | a call is |
+//! |---|---|---|
+//! | `stdio` | [`stdio`] | a process: body on standard input, answer on standard output |
+//! | `http` | [`http`] | a request to a web server inside |
+//! | `wasi-http` | [`wasi_http`] | a request handed to a component in this process |
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::{sync::Arc, time::Duration};
+use xebec_core::{
+    Body, Error, InvocationId, Outcome,
+    limits::Limits,
+    ports::instance::{InstanceIo, Lines},
+    revision::{ContractSpec, RevisionSpec},
+    slot::{Slot, SlotOwner},
+};
+
+pub mod http;
+pub mod stdio;
+pub mod wasi_http;
+
+/// A protocol spoken with functions' code.
+#[async_trait]
+pub trait Contract: Send + Sync {
+    /// Its name, as revisions name it.
+    fn name(&self) -> &'static str;
+
+    /// Checks a revision's settings at deploy time.
+    ///
+    /// # Errors
+    /// `XB1003`, naming the setting, what it may be, and what it was.
+    fn check(&self, revision: &RevisionSpec) -> Result<(), Error>;
+
+    /// Brings a started instance to the point where it takes calls, and announces its slots. The caller
+    /// holds the start clock and drops the future when it runs out.
+    ///
+    /// # Errors
+    /// When the instance ended, or is not what the contract asks.
+    async fn open(&self, opening: Opening) -> Result<Arc<dyn Session>, StartError>;
+}
+
+/// What a contract gets to work with.
+pub struct Opening {
+    /// The instance.
+    pub io: Arc<dyn InstanceIo>,
+    /// The contract's settings.
+    pub spec: ContractSpec,
+    /// The command of a revision that brings its own, else its environment's.
+    pub command: Vec<String>,
+    /// What the instance may use; `concurrency` is how many slots it has.
+    pub limits: Limits,
+    /// Where slots are announced.
+    pub slots: Arc<dyn SlotOwner>,
+    /// Where lines go that the contract reads itself (`stdio`: a process's standard error).
+    pub lines: Lines,
+}
+
+/// An instance that takes calls.
+#[async_trait]
+pub trait Session: Send + Sync {
+    /// Sends one call and hands back the answer as it streams. The slot goes back on the contract's own
+    /// event. Dropping the future, or the answer's body before its end, cancels the call: `stdio` kills the
+    /// process; `http` closes the connection and retires the instance unless it is idle again within a grace;
+    /// code that cannot be interrupted runs on, its slot busy.
+    async fn call(&self, call: Call) -> Result<::http::Response<Body>, CallError>;
+
+    /// Takes no more calls: lets the instance finish what it has (it gets no more than `grace`) and asks it
+    /// to stop. The caller destroys it afterwards.
+    async fn close(&self, grace: Duration);
+}
+
+/// One call on its way to an instance.
+#[derive(Debug)]
+pub struct Call {
+    /// Its id.
+    pub id: InvocationId,
+    /// The right to send it.
+    pub slot: Slot,
+    /// What is sent. Extensions may carry hyper's `OnUpgrade`.
+    pub request: ::http::Request<Body>,
+}
+
+/// A call that got no answer.
+#[derive(Debug)]
+pub struct CallError {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, in a sentence without a full stop.
+    pub message: String,
+    /// What the function had written to its answer.
+    pub output: Bytes,
+    /// Its exit code, where a process ended.
+    pub exit_code: Option<i32>,
+    /// The request, where no byte of it was sent: it can go to another instance.
+    pub unsent: Option<Box<::http::Request<Body>>>,
+}
+
+impl CallError {
+    /// A call that ended in `outcome`, its request gone.
+    pub fn new(outcome: Outcome, message: impl Into<String>) -> Self {
+        Self { outcome, message: message.into(), output: Bytes::new(), exit_code: None, unsent: None }
+    }
+}
+
+/// An instance that did not come to take calls. The engine adds the log tail.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub String);
+
+/// The contract of that name.
+pub fn contract(name: &str) -> Option<Arc<dyn Contract>> {
+    match name {
+        "stdio" => Some(Arc::new(stdio::Stdio)),
+        "http" => Some(Arc::new(http::Http)),
+        "wasi-http" => Some(Arc::new(wasi_http::WasiHttp)),
+        _ => None,
+    }
+}

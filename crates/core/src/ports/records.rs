@@ -1,0 +1,61 @@
+//! Where records of invocations, and what functions printed, live.
+
+use crate::{
+    error::Error,
+    invocation::InvocationId,
+    log::{LogLine, LogQuery},
+    names::FunctionKey,
+    record::{InvocationRecord, RecordPage, RecordQuery},
+};
+use async_trait::async_trait;
+
+/// Where records live. Appends are batches; a crash may lose the last one.
+#[async_trait]
+pub trait Records: Send + Sync {
+    /// Adds a batch.
+    async fn append(&self, records: Vec<InvocationRecord>) -> Result<(), Error>;
+
+    /// The record of that id.
+    async fn get(&self, id: &InvocationId) -> Result<Option<InvocationRecord>, Error>;
+
+    /// A page of records, newest first.
+    async fn query(&self, query: &RecordQuery) -> Result<RecordPage, Error>;
+
+    /// How many match, cursor and limit aside.
+    async fn count(&self, query: &RecordQuery) -> Result<u64, Error>;
+
+    /// Deletes what is past the bounds; returns how many went.
+    async fn trim(&self, retention: &Retention) -> Result<u64, Error>;
+}
+
+/// Where log lines live. Appends are batches; a crash may lose the last one.
+#[async_trait]
+pub trait Logs: Send + Sync {
+    /// Adds a batch.
+    async fn append(&self, lines: Vec<LogLine>) -> Result<(), Error>;
+
+    /// Lines, oldest first.
+    async fn query(&self, query: &LogQuery) -> Result<Vec<LogLine>, Error>;
+
+    /// Deletes what is past the bounds; returns how many went.
+    async fn trim(&self, retention: &Retention) -> Result<u64, Error>;
+
+    /// Deletes all lines of a function, when it is removed.
+    async fn forget(&self, function: &FunctionKey) -> Result<(), Error>;
+}
+
+/// How much is kept: whatever is past any bound goes, oldest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Seconds.
+    pub seconds: u64,
+    /// Entries in all.
+    pub entries: u64,
+}
+
+impl Default for Retention {
+    /// Seven days and a million entries.
+    fn default() -> Self {
+        Self { seconds: 7 * 24 * 3600, entries: 1_000_000 }
+    }
+}

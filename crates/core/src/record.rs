@@ -1,0 +1,67 @@
+//! Records: what is kept of an invocation.
+
+use crate::{
+    digest::Digest,
+    invocation::{InvocationId, Timing},
+    names::FunctionKey,
+    outcome::Outcome,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What is kept of one invocation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InvocationRecord {
+    /// Its id.
+    pub id: InvocationId,
+    /// What was called.
+    pub function: FunctionKey,
+    /// Which revision, if it got that far.
+    pub revision: Option<Digest>,
+    /// Which instance, if it got that far.
+    pub instance: Option<String>,
+    /// When the platform got it.
+    pub received: Timestamp,
+    /// Where the time went.
+    pub timing: Timing,
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// The answer's HTTP status, where the function gave one.
+    pub status: Option<u16>,
+    /// Why it failed, if it did.
+    pub message: Option<String>,
+    /// Bytes of the request's body, as far as it was sent.
+    pub request_bytes: u64,
+    /// Bytes of the answer's body.
+    pub response_bytes: u64,
+}
+
+/// Which records to return. Newest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RecordQuery {
+    /// Of this tenant.
+    pub tenant: Option<crate::names::Tenant>,
+    /// Of this function.
+    pub function: Option<FunctionKey>,
+    /// With this outcome, by [`Outcome::name`].
+    pub outcome: Option<String>,
+    /// Received at or after.
+    pub since: Option<Timestamp>,
+    /// Received before.
+    pub until: Option<Timestamp>,
+    /// At most so many; implementations cap it at 1000.
+    pub limit: Option<u32>,
+    /// Where the previous page ended.
+    pub cursor: Option<String>,
+}
+
+/// A page of records.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RecordPage {
+    /// Newest first.
+    pub records: Vec<InvocationRecord>,
+    /// Pass it as [`RecordQuery::cursor`] for the next page; `None`: this was the last.
+    pub cursor: Option<String>,
+}
