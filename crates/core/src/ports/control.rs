@@ -94,7 +94,13 @@ pub trait Control: Send + Sync {
     async fn scale(&self, key: &FunctionKey, instances: u32) -> Result<(), Error>;
 
     /// Stores a secret; functions see it from their next revision on, as [`Control::deploy`] makes one.
-    async fn put_secret(&self, tenant: &Tenant, name: &str, value: Bytes, expect: Expect) -> Result<SecretInfo, Error>;
+    async fn put_secret(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+        value: Bytes,
+        expect: Expect,
+    ) -> Result<SecretInfo, Error>;
 
     /// Names of secrets, sorted. Never values.
     async fn secrets(&self, tenant: &Tenant) -> Result<Vec<SecretInfo>, Error>;
@@ -202,4 +208,3 @@ pub enum Happening {
         reason: String,
     },
 }
-

@@ -44,8 +44,7 @@ pub trait Door: Send + Sync {
 
 /// Reads `Authorization`: Basic and Bearer. An empty bearer token is none: some clients always send one.
 pub fn credential_of(request: &Parts) -> Credential {
-    let Some(value) = request.headers.get(http::header::AUTHORIZATION).and_then(|v| v.to_str().ok())
-    else {
+    let Some(value) = request.headers.get(http::header::AUTHORIZATION).and_then(|v| v.to_str().ok()) else {
         return Credential::None;
     };
     let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));

@@ -4,13 +4,7 @@ use crate::{body::Body, log::LogStream};
 use async_trait::async_trait;
 use bytes::Bytes;
 use compact_str::CompactString;
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// The id of an instance, unique within the installation.

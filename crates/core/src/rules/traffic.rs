@@ -88,14 +88,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn split(percents: &[u8]) -> Result<Traffic, Error> {
-        let share = |(at, percent): (usize, &u8)| Share { revision: Digest::of([at as u8]), percent: *percent };
+        let share =
+            |(at, percent): (usize, &u8)| Share { revision: Digest::of([at as u8]), percent: *percent };
         Traffic::new(percents.iter().enumerate().map(share).collect())
     }
 
     proptest! {
         #[test]
         fn every_revision_gets_its_share(first in 0u8..=100, part in 0u8..=100) {
-            let second = (100 - first) * part / 100;
+            let second = (u16::from(100 - first) * u16::from(part) / 100) as u8;
             let percents = [first, second, 100 - first - second];
             let traffic = split(&percents).unwrap();
             let draws = 10_000u32;
