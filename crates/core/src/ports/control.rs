@@ -132,6 +132,9 @@ pub trait Control: Send + Sync {
     /// Stores code for a later [`Control::deploy`].
     async fn put_code(&self, code: crate::body::Body) -> Result<(Digest, u64), Error>;
 
+    /// The environment of that name: doors take contract and defaults from it.
+    fn environment(&self, name: &str) -> Option<Arc<crate::environment::Environment>>;
+
     /// The environment that stands in for a container image, if the table has one.
     fn stands_in_for(&self, image: &str) -> Option<Arc<crate::environment::Environment>>;
 
