@@ -113,9 +113,6 @@ pub struct StartError(pub String);
 /// The contract of that name.
 pub fn contract(name: &str) -> Option<Arc<dyn Contract>> {
     match name {
-        "stdio" => Some(Arc::new(stdio::Stdio)),
-        "http" => Some(Arc::new(http::Http)),
-        "wasi-http" => Some(Arc::new(wasi_http::WasiHttp)),
         _ => None,
     }
 }

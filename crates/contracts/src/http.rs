@@ -1,0 +1,4 @@
+//! `http`: a web server inside.
+
+/// The contract.
+pub struct Http;

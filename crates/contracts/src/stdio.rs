@@ -1,0 +1,4 @@
+//! `stdio`: a process per call.
+
+/// The contract.
+pub struct Stdio;

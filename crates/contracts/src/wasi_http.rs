@@ -1,0 +1,4 @@
+//! `wasi-http`: a component in this process.
+
+/// The contract.
+pub struct WasiHttp;
