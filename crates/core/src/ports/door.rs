@@ -7,9 +7,14 @@ use crate::{
 };
 use async_trait::async_trait;
 use http::{Request, Response, request::Parts};
+use std::net::SocketAddr;
+
+/// Who sent a request, as its connection shows it. The gateway puts it into the request's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
 
 /// A front door: one framework's API. The gateway owns listeners, TLS, limits and authentication; it puts
-/// the [`crate::auth::Principal`] into the request's extensions before the door sees it.
+/// the [`crate::auth::Principal`] and the [`Peer`] into the request's extensions before the door sees it.
 #[async_trait]
 pub trait Door: Send + Sync {
     /// Its name, e.g. `openfaas`.
