@@ -181,6 +181,12 @@ pub enum IoError {
     /// It trapped in the middle (in-process code); the trace.
     #[error("trapped: {0}")]
     Trapped(String),
+    /// It gave no answer that its contract allows (in-process code); what it did instead.
+    #[error("bad answer: {0}")]
+    BadAnswer(String),
+    /// There is no room for one more call just now (in-process code); what is used up.
+    #[error("overloaded: {0}")]
+    Overloaded(String),
     /// The program to start does not exist inside, or cannot be started; why.
     #[error("cannot start {program:?}: {why}")]
     NoProgram {
