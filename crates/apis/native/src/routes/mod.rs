@@ -1,0 +1,150 @@
+//! The handlers, a file per subject.
+
+mod caller;
+mod functions;
+mod invoke;
+mod keys;
+mod observe;
+mod operate;
+mod secrets;
+
+use crate::{DOOR, errors};
+use async_trait::async_trait;
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{get, post, put},
+};
+use http::{HeaderValue, Request, Response, header, request::Parts};
+use std::sync::{Arc, atomic::AtomicBool};
+use tower::ServiceExt as _;
+use xebec_core::{
+    Body, Error,
+    auth::{Access, Keys},
+    error::ErrorKind,
+    ports::{control::Control, door::Door, invoker::Invoker},
+};
+
+/// Where everything of this door lives.
+pub(crate) const PREFIX: &str = "/xebec/v1/";
+
+/// The largest management body other than code, in bytes.
+const MANAGEMENT_BYTES: usize = 2 * 1024 * 1024;
+
+/// What the door works with.
+pub struct NativeParts {
+    /// Management.
+    pub control: Arc<dyn Control>,
+    /// Calls.
+    pub invoker: Arc<dyn Invoker>,
+    /// Keys.
+    pub keys: Arc<dyn Keys>,
+    /// The server's version.
+    pub version: &'static str,
+    /// The largest code archive, in bytes.
+    pub code_bytes: u64,
+    /// Set when the server stops: streams that follow something then end.
+    pub stopping: Arc<AtomicBool>,
+}
+
+/// The native front door.
+pub struct Native {
+    state: Arc<State>,
+    router: Router,
+}
+
+pub(crate) struct State {
+    pub(crate) parts: NativeParts,
+    pub(crate) started: jiff::Timestamp,
+}
+
+impl std::ops::Deref for State {
+    type Target = NativeParts;
+
+    fn deref(&self) -> &NativeParts {
+        &self.parts
+    }
+}
+
+impl Native {
+    /// The door over the engine.
+    pub fn new(parts: NativeParts) -> Self {
+        let state = Arc::new(State { parts, started: jiff::Timestamp::now() });
+        let router = router(Arc::clone(&state));
+        Self { state, router }
+    }
+}
+
+fn router(state: Arc<State>) -> Router {
+    let functions = Router::new()
+        .route("/functions", get(functions::list))
+        .route("/functions/{name}", get(functions::read).put(functions::deploy).delete(functions::remove))
+        .route("/functions/{name}/revisions", get(functions::revisions))
+        .route("/functions/{name}/traffic", put(functions::set_traffic))
+        .route("/functions/{name}/rollback", post(functions::rollback))
+        .route("/functions/{name}/scale", post(functions::scale))
+        .route("/functions/{name}/logs", get(observe::logs))
+        .route("/code", post(functions::store_code).layer(DefaultBodyLimit::disable()));
+    let rest = Router::new()
+        .route("/records", get(observe::records))
+        .route("/records/{id}", get(observe::record))
+        .route("/events", get(observe::events))
+        .route("/secrets", get(secrets::list))
+        .route("/secrets/{name}", put(secrets::write).delete(secrets::remove))
+        .route("/keys", get(keys::list).post(keys::issue))
+        .route("/keys/{id}", axum::routing::delete(keys::revoke))
+        .route("/environments", get(operate::environments))
+        .route("/info", get(operate::info))
+        .route("/collect-garbage", post(operate::collect_garbage))
+        .route("/backup", post(operate::backup));
+    let routes = functions.merge(rest).layer(DefaultBodyLimit::max(MANAGEMENT_BYTES)).with_state(state);
+    Router::new().nest("/xebec/v1", routes).fallback(nothing_here)
+}
+
+async fn nothing_here(request: Request<axum::body::Body>) -> Response<axum::body::Body> {
+    let error =
+        Error::not_found("XB1006", format!("nothing is at {} {}", request.method(), request.uri().path()))
+            .with_hint("docs/native-api.md lists what there is");
+    errors::answer(&error).map(axum::body::Body::new)
+}
+
+#[async_trait]
+impl Door for Native {
+    fn name(&self) -> &'static str {
+        DOOR
+    }
+
+    fn claims(&self) -> &[&'static str] {
+        &[PREFIX]
+    }
+
+    fn access(&self, request: &Parts) -> Access {
+        if invoke::target(request.uri.path()).is_some() { Access::Invocation } else { Access::Management }
+    }
+
+    fn refuse(&self, error: &Error) -> Response<Body> {
+        let mut response = errors::answer(error);
+        if error.kind == ErrorKind::Forbidden && error.code == "XB5001" {
+            *response.status_mut() = http::StatusCode::UNAUTHORIZED;
+            let realm = HeaderValue::from_static("Bearer realm=\"xebec\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
+        }
+        response
+    }
+
+    async fn handle(&self, request: Request<Body>) -> Response<Body> {
+        if invoke::target(request.uri().path()).is_some() {
+            return invoke::call(&self.state, request).await;
+        }
+        match self.router.clone().oneshot(request.map(axum::body::Body::new)).await {
+            Ok(response) => response.map(Body::stream),
+            Err(never) => match never {},
+        }
+    }
+
+    fn greeting(&self) -> serde_json::Map<String, serde_json::Value> {
+        let mut greeting = serde_json::Map::new();
+        greeting.insert("xebec".into(), self.state.version.into());
+        greeting
+    }
+}

@@ -1,0 +1,52 @@
+//! Secrets: written, listed by name, deleted; never read back.
+
+use super::{
+    State,
+    caller::{Caller, Failure, Json},
+};
+use crate::wire::SecretRequest;
+use axum::{
+    Json as Answer,
+    extract::{Path, State as Shared},
+};
+use base64::Engine as _;
+use http::StatusCode;
+use std::sync::Arc;
+use xebec_core::{Error, document::Expect, ports::control::SecretInfo};
+
+/// The largest secret, in bytes.
+const SECRET_BYTES: usize = 1024 * 1024;
+
+pub(super) async fn list(
+    caller: Caller,
+    Shared(state): Shared<Arc<State>>,
+) -> Result<Answer<Vec<SecretInfo>>, Failure> {
+    Ok(Answer(state.control.secrets(&caller.tenant).await?))
+}
+
+pub(super) async fn write(
+    caller: Caller,
+    Shared(state): Shared<Arc<State>>,
+    Path(name): Path<String>,
+    Json(request): Json<SecretRequest>,
+) -> Result<Answer<SecretInfo>, Failure> {
+    xebec_core::names::check_dns_label("secret name", &name)?;
+    let value = base64::engine::general_purpose::STANDARD
+        .decode(&request.value)
+        .map_err(|_| Error::invalid("XB1011", "the secret's value is not base64"))?;
+    if value.len() > SECRET_BYTES {
+        return Err(
+            Error::invalid("XB1011", format!("a secret may have at most {SECRET_BYTES} bytes")).into()
+        );
+    }
+    Ok(Answer(state.control.put_secret(&caller.tenant, &name, value.into(), Expect::Any).await?))
+}
+
+pub(super) async fn remove(
+    caller: Caller,
+    Shared(state): Shared<Arc<State>>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Failure> {
+    state.control.delete_secret(&caller.tenant, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,175 @@
+//! Manifest → deployment.
+
+use crate::{
+    DOOR,
+    wire::{Manifest, ManifestLimits, ManifestScale, ScaleMetric},
+};
+use std::sync::Arc;
+use xebec_core::{
+    Error, FunctionKey, Tenant,
+    document::Expect,
+    environment::Environment,
+    error::ErrorKind,
+    limits::Limits,
+    names::{Address, check_dns_label},
+    policy::{Policy, Scaling},
+    ports::control::{Control, Deployment},
+    revision::{ContractSpec, RevisionSpec, SecretMount},
+    workload::Workload,
+};
+
+/// The space of addresses that functions of this door share with others: `/function/<name>`.
+pub const FUNCTION_SPACE: &str = "function";
+
+/// Compiles a manifest.
+///
+/// # Errors
+/// `XB1001` for a bad name, `XB1004` for a value out of bounds, `XB1005` for code and image both or
+/// neither, `XB2004` for an environment that does not exist.
+pub fn deployment(control: &dyn Control, tenant: &Tenant, manifest: &Manifest) -> Result<Deployment, Error> {
+    check_dns_label("function name", &manifest.name)?;
+    let (environment, workload) = runs(control, manifest)?;
+    let limits = limits(&manifest.limits, &environment)?;
+    let mut contract = ContractSpec { ..environment.contract.clone() };
+    contract.options.extend(manifest.contract.clone());
+    let mount = |name: &String| SecretMount {
+        name: name.clone(),
+        version: 0,
+        path: Some(format!("/run/secrets/{name}")),
+        variable: None,
+    };
+    Ok(Deployment {
+        key: FunctionKey::new(tenant, DOOR, &manifest.name),
+        addresses: vec![Address::new(FUNCTION_SPACE, tenant, &manifest.name)],
+        revision: RevisionSpec {
+            workload,
+            environment: environment.name.clone(),
+            contract,
+            command: manifest.command.clone(),
+            handler: manifest.handler.clone(),
+            style: manifest.style.clone(),
+            variables: manifest.env.clone(),
+            secrets: manifest.secrets.iter().map(mount).collect(),
+            limits,
+            read_only_root: false,
+        },
+        policy: policy(manifest)?,
+        labels: manifest.labels.clone(),
+        annotations: manifest.annotations.clone(),
+        document: serde_json::to_value(manifest)
+            .map_err(|error| Error::internal("XB1000", format!("the manifest cannot be kept: {error}")))?,
+        expect: Expect::Any,
+    })
+}
+
+/// Which environment runs it, and what.
+fn runs(control: &dyn Control, manifest: &Manifest) -> Result<(Arc<Environment>, Workload), Error> {
+    match (&manifest.image, &manifest.code) {
+        (Some(image), None) => {
+            let environment = control.stands_in_for(image).ok_or_else(|| {
+                Error::new(ErrorKind::Refused, "XB2004", format!("nothing here can run the image {image:?}"))
+                    .with_hint("name an environment for it under [[images]] in xebec.toml")
+            })?;
+            Ok((environment, Workload::Image { reference: image.clone() }))
+        }
+        (None, Some(code)) => {
+            let name = manifest.environment.as_deref().ok_or_else(|| {
+                Error::invalid("XB1005", "the manifest names no environment")
+                    .with_hint("add for example environment = \"python\"")
+            })?;
+            let environment = control.environment(name).ok_or_else(|| {
+                let known: Vec<_> = control.environments().into_iter().map(|known| known.name).collect();
+                Error::new(ErrorKind::Refused, "XB2004", format!("there is no environment {name:?}"))
+                    .with_hint(format!("there are: {}", known.join(", ")))
+            })?;
+            let workload = Workload::Code { archive: code.digest, format: code.format, bytes: code.bytes };
+            Ok((environment, workload))
+        }
+        (Some(_), Some(_)) => Err(Error::invalid("XB1005", "the manifest has both an image and code")),
+        (None, None) => Err(Error::invalid("XB1005", "the manifest has neither code nor an image")
+            .with_hint("store the code first: POST /xebec/v1/code, or use xebec deploy")),
+    }
+}
+
+fn limits(wanted: &ManifestLimits, environment: &Environment) -> Result<Limits, Error> {
+    let mut limits = Limits { concurrency: environment.concurrency, ..Limits::default() };
+    limits.memory_bytes = wanted.memory.map(|memory| memory.0);
+    limits.scratch_bytes = wanted.scratch.map(|scratch| scratch.0);
+    limits.processes = wanted.processes;
+    if let Some(cpu) = wanted.cpu {
+        within("limits.cpu", cpu, 0.001, 1024.0)?;
+        limits.cpu_millis = Some((cpu * 1000.0).round() as u32);
+    }
+    if let Some(concurrency) = wanted.concurrency {
+        within("limits.concurrency", f64::from(concurrency), 1.0, 100_000.0)?;
+        limits.concurrency = concurrency;
+    }
+    if let Some(request) = wanted.request {
+        limits.request_bytes = request.0;
+    }
+    let clocks = &mut limits.clocks;
+    if let Some(timeout) = wanted.timeout {
+        clocks.run = timeout.0;
+        clocks.first_byte = timeout.0;
+    }
+    if let Some(timeout) = wanted.first_byte_timeout {
+        clocks.first_byte = timeout.0;
+    }
+    if let Some(timeout) = wanted.start_timeout {
+        clocks.start = timeout.0;
+    }
+    if let Some(timeout) = wanted.wait_timeout {
+        clocks.wait = timeout.0;
+    }
+    for (name, clock) in [("timeout", clocks.run), ("start-timeout", clocks.start)] {
+        within(&format!("limits.{name}"), clock.as_secs_f64(), 0.001, 86_400.0)?;
+    }
+    Ok(limits)
+}
+
+fn policy(manifest: &Manifest) -> Result<Policy, Error> {
+    let ManifestScale { min, max, metric, target, keep_alive, queue, max_in_flight, max_rate } =
+        manifest.scale;
+    let default = Policy::default();
+    let policy = Policy {
+        min_instances: min.unwrap_or(default.min_instances),
+        max_instances: max.unwrap_or(default.max_instances),
+        queue: queue.unwrap_or(default.queue),
+        max_in_flight,
+        max_rate,
+        scaling: match (metric.unwrap_or(ScaleMetric::Concurrency), target) {
+            (ScaleMetric::Concurrency, None) => Scaling::default(),
+            (ScaleMetric::Concurrency, Some(target)) => {
+                within("scale.target", target, 0.01, 1.0)?;
+                Scaling::Concurrency { target }
+            }
+            (ScaleMetric::Rate, Some(target)) => {
+                within("scale.target", target, 0.001, 1e6)?;
+                Scaling::Rate { target }
+            }
+            (ScaleMetric::Rate, None) => {
+                return Err(Error::invalid("XB1004", "scale.metric = \"rate\" needs scale.target")
+                    .with_hint("say how many calls per second one instance should see"));
+            }
+        },
+        keep_alive_seconds: keep_alive.map(|span| span.0.as_secs()),
+        visibility: manifest.visibility.unwrap_or_default(),
+    };
+    if policy.max_instances == 0 || policy.max_instances < policy.min_instances {
+        return Err(Error::invalid(
+            "XB1004",
+            format!(
+                "scale.max is {}, scale.min is {}: max must be at least 1 and not below min",
+                policy.max_instances, policy.min_instances
+            ),
+        ));
+    }
+    Ok(policy)
+}
+
+fn within(field: &str, value: f64, least: f64, most: f64) -> Result<(), Error> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid("XB1004", format!("{field} is {value}; it must be from {least} to {most}")))
+}
