@@ -1,3 +1,8 @@
-//! The rules: pure decisions. Whatever depends on time or chance takes it as an argument.
+//! The rules: pure decisions. Whatever depends on time or chance takes it as an argument; `now` is a
+//! [`std::time::Duration`] since any fixed moment.
 
+pub mod admission;
+pub mod backoff;
+pub mod keep_alive;
+pub mod scaling;
 pub mod traffic;
