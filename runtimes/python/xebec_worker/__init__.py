@@ -1,0 +1,148 @@
+"""The Python worker: runs one function and serves it as HTTP/1.1 on a Unix socket.
+
+It needs Python 3.8 or later and nothing else. It is told what to run over the control socket, whose path
+is in `XEBEC_CONTROL`: one line of JSON, the *start message* (see runtimes/README.md). It answers `ready`
+once calls can be served; whatever goes wrong before that ends it, with the trace on standard error.
+
+With `XEBEC_BLANK` set it first imports what handlers usually need, and then waits for the message.
+
+What is imported before the function itself are few and mostly C modules on purpose: a cold start waits for
+them. `json` would bring `re` and `enum` along, so would `socket` and `signal`.
+"""
+
+import os
+import sys
+
+import _signal
+import _socket
+
+from . import loading, styles
+from .blocking import READ_SIZE, Server, plain_call
+from .responses import print_trace
+
+# What handlers usually import; loaded while a blank waits.
+PRELOADED = (
+    "json", "re", "io", "time", "datetime", "base64", "hashlib", "hmac", "math", "random", "string", "uuid",
+    "functools", "itertools", "collections", "typing", "dataclasses", "traceback", "inspect", "logging",
+    "threading", "socket", "tempfile", "subprocess", "pathlib", "urllib.parse", "urllib.request",
+    "http.client", "ssl", "asyncio",
+)
+
+
+def main():
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    try:
+        serve()
+    except SystemExit as error:
+        if not isinstance(error.code, str):
+            raise
+        print(error.code, file=sys.stderr)
+        os._exit(1)
+    except BaseException as error:
+        print_trace(error)
+        os._exit(1)
+
+
+def serve():
+    """Fetches the start message and does what it says."""
+    blank = os.environ.pop("XEBEC_BLANK", "")
+    if blank:
+        preload()
+    control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    control.connect(os.environ.pop("XEBEC_CONTROL"))
+    run(control, parse(read_line(control)))
+
+
+def preload():
+    for name in PRELOADED:
+        try:
+            __import__(name)
+        except ImportError:  # a Python built without it
+            pass
+
+
+def read_line(control):
+    line = b""
+    while not line.endswith(b"\n"):
+        data = control.recv(READ_SIZE)
+        if not data:
+            raise SystemExit(0)  # the server is gone
+        line += data
+    return line.strip()
+
+
+def parse(line):
+    """The start message. The scanner in C spares the import of `json`."""
+    try:
+        from _json import make_scanner
+    except ImportError:
+        import json
+
+        return json.loads(line)
+
+    class Plain:
+        strict, memo = True, {}
+        object_hook = object_pairs_hook = None
+        parse_float, parse_int, parse_constant = float, int, float
+
+    return make_scanner(Plain)(line.decode(), 0)[0]
+
+
+def run(control, message):
+    """Loads the function, says that it is ready, and serves it until the process is told to stop."""
+    prepare(message)
+    name, target = loading.load(message)
+    style = message.get("style") or styles.find(name, target)
+    if style not in styles.ALL:
+        raise SystemExit("unknown style %r: use one of %s" % (style, ", ".join(styles.ALL)))
+    listener = listen(message.get("socket") or "/run/xebec/http.sock")
+
+    def ready():
+        control.sendall(b"ready\n")
+        control.close()
+
+    function = message.get("function") or ""
+    if style == "asgi" or styles.is_async(target):
+        from . import asynchronous
+
+        return asynchronous.run(listener, ready, style, target, function)
+    if style == "wsgi":
+        from .wsgi import wsgi_call
+
+        call = wsgi_call(target)
+    else:
+        call = plain_call(styles.CALLS[style](target, function))
+    server = Server(listener, call)
+    _signal.signal(_signal.SIGTERM, server.stop)
+    ready()
+    if int(message.get("concurrency") or 1) > 1:
+        server.serve_in_threads()
+    else:
+        server.serve_in_turn()
+
+
+def prepare(message):
+    """Makes the process that of one function: variables, paths, directory."""
+    variables = message.get("variables") or {}
+    os.environ.update(variables)
+    if "TZ" in variables:
+        import time
+
+        time.tzset()
+    code, dependencies = message.get("code") or "/app", message.get("dependencies") or []
+    extra = [path for path in variables.get("PYTHONPATH", "").split(":") if path]
+    sys.path[:0] = [code, *dependencies, *extra]
+    for path in dependencies:
+        if os.path.isdir(path) and any(name.endswith(".pth") for name in os.listdir(path)):
+            import site
+
+            site.addsitedir(path)
+    os.chdir(code)
+
+
+def listen(path):
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen(128)
+    return listener
