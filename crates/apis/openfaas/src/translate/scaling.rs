@@ -1,0 +1,87 @@
+//! `com.openfaas.scale.*` → policy.
+
+use super::{invalid, watchdog::Process};
+use crate::duration;
+use std::{collections::BTreeMap, str::FromStr};
+use xebec_core::{
+    Error,
+    policy::{Policy, Scaling},
+};
+
+const PREFIX: &str = "com.openfaas.scale.";
+
+/// Instances at most, where no label says otherwise.
+const DEFAULT_MAX: u32 = 20;
+
+/// What one instance should see, and the share of it that is aimed for, where no label says otherwise.
+const DEFAULT_TARGET: f64 = 50.0;
+const DEFAULT_PROPORTION: f64 = 0.90;
+
+/// How long a function that may scale to zero stays up idle, where no label says otherwise.
+const DEFAULT_IDLE_SECONDS: u64 = 15 * 60;
+
+pub(super) fn policy(labels: &BTreeMap<String, String>, process: &Process) -> Result<Policy, Error> {
+    let min: u32 = number(labels, "min", "a whole number")?.unwrap_or(1);
+    let max: u32 = number(labels, "max", "a whole number")?.unwrap_or(DEFAULT_MAX.max(min));
+    if max == 0 || max < min {
+        return Err(invalid(&label("max"), format!("{max} is 0 or below {}, which is {min}", label("min"))));
+    }
+    let zero = number(labels, "zero", "true or false")?.unwrap_or(false);
+    let idle = match labels.get(&label("zero-duration")) {
+        None => DEFAULT_IDLE_SECONDS,
+        Some(text) => duration::parse(text)
+            .ok_or_else(|| {
+                invalid(&label("zero-duration"), format!("{text:?} is not a duration such as 15m"))
+            })?
+            .as_secs(),
+    };
+    Ok(Policy {
+        min_instances: if zero { 0 } else { min },
+        max_instances: max,
+        max_in_flight: process.in_flight_per_instance.map(|each| each.saturating_mul(max)),
+        scaling: scaling(labels, process)?,
+        keep_alive_seconds: zero.then_some(idle),
+        ..Policy::default()
+    })
+}
+
+/// What is scaled on. Without a label for it, that is the engine's own measure: the calls in flight.
+fn scaling(labels: &BTreeMap<String, String>, process: &Process) -> Result<Scaling, Error> {
+    let kind = labels.get(&label("type")).map(String::as_str);
+    let target: Option<f64> = number(labels, "target", "a number")?;
+    let proportion: f64 = number(labels, "target-proportion", "a number")?.unwrap_or(DEFAULT_PROPORTION);
+    if kind.is_none() && target.is_none() {
+        return Ok(Scaling::default());
+    }
+    let target = target.unwrap_or(DEFAULT_TARGET) * proportion;
+    if !(target > 0.0 && target.is_finite()) {
+        return Err(invalid(&label("target"), "target and target-proportion must be above 0"));
+    }
+    match kind {
+        None | Some("rps") => Ok(Scaling::Rate { target }),
+        // The engine aims for a share of an instance's slots, OpenFaaS for a number of calls.
+        Some("capacity") => {
+            Ok(Scaling::Concurrency { target: (target / f64::from(process.slots.max(1))).min(1.0) })
+        }
+        Some(other) => Err(invalid(
+            &label("type"),
+            format!("{other:?} is not something that can be scaled on here: use rps or capacity"),
+        )),
+    }
+}
+
+fn number<T: FromStr>(
+    labels: &BTreeMap<String, String>,
+    name: &str,
+    wanted: &str,
+) -> Result<Option<T>, Error> {
+    let Some(text) = labels.get(&label(name)) else { return Ok(None) };
+    match text.trim().parse() {
+        Ok(value) => Ok(Some(value)),
+        Err(_) => Err(invalid(&label(name), format!("{text:?} is not {wanted}"))),
+    }
+}
+
+fn label(name: &str) -> String {
+    format!("{PREFIX}{name}")
+}

@@ -1,0 +1,166 @@
+//! What the image's watchdog would do, read from the variables that set it up: which contract, which
+//! command, which clocks.
+
+use super::invalid;
+use crate::{duration, wire::FunctionDeployment};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, time::Duration};
+use xebec_core::{Error, environment::Environment, limits::Clocks, revision::ContractSpec};
+
+/// Calls that one instance takes at a time where nothing limits them. The watchdogs then take any number;
+/// a queue in front of a bounded number of processes does better than a machine full of them.
+const SLOTS_OF_PROCESSES: u32 = 100;
+const SLOTS_OF_SERVERS: u32 = 1000;
+
+/// What a watchdog would run, and how.
+#[derive(Debug)]
+pub(super) struct Process {
+    /// The protocol spoken with it.
+    pub(super) contract: ContractSpec,
+    /// The command; empty: the environment's own.
+    pub(super) command: Vec<String>,
+    /// The four clocks.
+    pub(super) clocks: Clocks,
+    /// Calls that one instance takes at a time.
+    pub(super) slots: u32,
+    /// `max_inflight`: past it, per instance, callers are turned away.
+    pub(super) in_flight_per_instance: Option<u32>,
+}
+
+/// How of-watchdog runs the code. `None`: as the image does by itself, which is the environment's contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Http,
+    Streaming,
+    Serializing,
+    Static,
+}
+
+pub(super) fn process(request: &FunctionDeployment, environment: &Environment) -> Result<Process, Error> {
+    let settings = Settings(&request.env_vars);
+    let mode = mode(&settings)?;
+    let command = command(request);
+    let contract = contract(&settings, mode, environment)?;
+    let needs_command = contract.name != "wasi-http" && mode != Some(Mode::Static);
+    if command.is_empty() && environment.command.is_empty() && needs_command {
+        let fault = format!(
+            "is missing; the environment {:?}, which stands in for {:?}, cannot know the image's own command: \
+             say what to run, for example fprocess: cat",
+            environment.name, request.image
+        );
+        return Err(invalid("envProcess", fault));
+    }
+    let in_flight_per_instance = settings.whole_number("max_inflight")?.filter(|limit| *limit > 0);
+    let unlimited = match contract.name.as_str() {
+        "stdio" => SLOTS_OF_PROCESSES,
+        "http" if mode.is_some() => SLOTS_OF_SERVERS,
+        _ => environment.concurrency,
+    };
+    Ok(Process {
+        clocks: clocks(&settings)?,
+        slots: in_flight_per_instance.unwrap_or(unlimited),
+        in_flight_per_instance,
+        contract,
+        command,
+    })
+}
+
+fn mode(settings: &Settings<'_>) -> Result<Option<Mode>, Error> {
+    Ok(match settings.get("mode") {
+        Some("http") => Some(Mode::Http),
+        Some("streaming") => Some(Mode::Streaming),
+        Some("serializing") => Some(Mode::Serializing),
+        Some("static") => Some(Mode::Static),
+        Some(mode @ ("inproc" | "afterburn")) => {
+            return Err(invalid(
+                "envVars.mode",
+                format!("{mode:?} is not served: use http, streaming, serializing or static"),
+            ));
+        }
+        // The classic watchdog knows no modes: any other value is the function's own.
+        _ => None,
+    })
+}
+
+/// `fprocess`, split on spaces: no quotes, no shell, as the watchdogs do.
+fn command(request: &FunctionDeployment) -> Vec<String> {
+    let process = [
+        Some(&request.env_process),
+        request.env_vars.get("fprocess"),
+        request.env_vars.get("function_process"),
+    ]
+    .into_iter()
+    .flatten()
+    .find(|process| !process.trim().is_empty());
+    process.map_or_else(Vec::new, |process| process.split_whitespace().map(str::to_owned).collect())
+}
+
+fn contract(
+    settings: &Settings<'_>,
+    mode: Option<Mode>,
+    environment: &Environment,
+) -> Result<ContractSpec, Error> {
+    let mut contract = match mode {
+        None => environment.contract.clone(),
+        Some(Mode::Http) => ContractSpec::named("http"),
+        Some(Mode::Static) => ContractSpec::named("http"),
+        Some(Mode::Streaming | Mode::Serializing) => ContractSpec::named("stdio"),
+    };
+    Ok(contract)
+}
+
+/// The clocks of a call. A limit of 0 is none.
+fn clocks(settings: &Settings<'_>) -> Result<Clocks, Error> {
+    let mut clocks = Clocks::default();
+    // The exec timeout ends the function, the write timeout the connection: the caller sees the earlier one.
+    let exec = settings.duration("exec_timeout")?;
+    let write = settings.duration("write_timeout")?;
+    settings.duration("read_timeout")?;
+    let limit = match (exec, write) {
+        (None, None) => return Ok(clocks),
+        (exec, write) => [exec, write]
+            .into_iter()
+            .flatten()
+            .filter(|limit| !limit.is_zero())
+            .min()
+            .unwrap_or(duration::LONGEST),
+    };
+    clocks.run = limit;
+    clocks.first_byte = limit;
+    Ok(clocks)
+}
+
+/// A watchdog's settings: variables of the function.
+struct Settings<'a>(&'a BTreeMap<String, String>);
+
+impl Settings<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    fn duration(&self, name: &str) -> Result<Option<Duration>, Error> {
+        self.read(name, duration::parse, "a duration such as 30s")
+    }
+
+    fn whole_number(&self, name: &str) -> Result<Option<u32>, Error> {
+        self.read(name, |text| text.parse().ok(), "a whole number")
+    }
+
+    /// The watchdogs take `true` and `1` for yes and everything else for no.
+    fn yes(&self, name: &str) -> Option<bool> {
+        self.get(name).map(|value| matches!(value, "true" | "1"))
+    }
+
+    fn read<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        wanted: &str,
+    ) -> Result<Option<T>, Error> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        match parse(text) {
+            Some(value) => Ok(Some(value)),
+            None => Err(invalid(&format!("envVars.{name}"), format!("{text:?} is not {wanted}"))),
+        }
+    }
+}
