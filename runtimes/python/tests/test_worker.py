@@ -27,6 +27,21 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
+def launch(blank):
+    """Starts a worker; returns it and the control socket."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(20)
+    environment = {"XEBEC_CONTROL": str(theirs.fileno()), "PATH": os.environ["PATH"]}
+    if blank:
+        environment["XEBEC_BLANK"] = "1"
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", START, RUNTIME], pass_fds=[theirs.fileno()],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )
+    theirs.close()
+    return process, ours
+
+
 class Worker:
     """One worker process with its two sockets."""
 
@@ -39,24 +54,13 @@ class Worker:
             with open(path, "w") as file:
                 file.write(textwrap.dedent(text))
         self.socket = os.path.join(self.directory.name, "http.sock")
-        path = os.path.join(self.directory.name, "control.sock")
-        listener = socket.socket(socket.AF_UNIX)
-        listener.settimeout(20)
-        listener.bind(path)
-        listener.listen(1)
-        environment = {"XEBEC_CONTROL": path, "PATH": os.environ["PATH"]}
+        self.process, self.control = launch(blank)
+        self.lines = self.control.makefile("rb")
         if blank:
-            environment["XEBEC_BLANK"] = "1"
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", START, RUNTIME],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        self.control, _ = listener.accept()
-        self.control.settimeout(20)
-        listener.close()
+            assert self.lines.readline() == b"blank\n"
         message = dict({"code": self.code, "socket": self.socket, "function": "test"}, **message)
         self.control.sendall(json.dumps(message).encode() + b"\n")
-        self.ready = self.control.recv(100) == b"ready\n"
+        self.ready = self.lines.readline() == b"ready\n"
         self.connection = UnixConnection(self.socket)
 
     def call(self, body=None, path="/", method=None, headers=None, connection=None):
@@ -68,6 +72,7 @@ class Worker:
     def end(self):
         """Ends it; returns exit code and what it printed."""
         self.connection.close()
+        self.lines.close()
         self.control.close()
         if self.ready:
             self.process.send_signal(signal.SIGTERM)
@@ -483,18 +488,11 @@ class Blanks(Base):
         self.assertEqual(worker.call()[1], b"1")
 
     def test_ends_with_the_server(self):
-        with tempfile.TemporaryDirectory() as directory:
-            path = os.path.join(directory, "control.sock")
-            listener = socket.socket(socket.AF_UNIX)
-            listener.bind(path)
-            listener.listen(1)
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", START, RUNTIME], env={"XEBEC_CONTROL": path, "XEBEC_BLANK": "1"}
-            )
-            control, _ = listener.accept()
-            control.close()
-            self.assertEqual(process.wait(10), 0)
-            listener.close()
+        process, control = launch(blank=True)
+        self.assertEqual(control.recv(100), b"blank\n")
+        control.close()
+        self.assertEqual(process.wait(10), 0)
+        process.communicate()
 
 
 class Speed(Base):

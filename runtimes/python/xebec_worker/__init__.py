@@ -1,10 +1,10 @@
 """The Python worker: runs one function and serves it as HTTP/1.1 on a Unix socket.
 
-It needs Python 3.8 or later and nothing else. It is told what to run over the control socket, whose path
-is in `XEBEC_CONTROL`: one line of JSON, the *start message* (see runtimes/README.md). It answers `ready`
+It needs Python 3.8 or later and nothing else. It is told what to run over the control socket, the descriptor
+that `XEBEC_CONTROL` names: one line of JSON, the *start message* (see runtimes/README.md). It answers `ready`
 once calls can be served; whatever goes wrong before that ends it, with the trace on standard error.
 
-With `XEBEC_BLANK` set it first imports what handlers usually need, and then waits for the message.
+With `XEBEC_BLANK` set it first imports what handlers usually need, says `blank`, and waits for the message.
 
 What is imported before the function itself are few and mostly C modules on purpose: a cold start waits for
 them. `json` would bring `re` and `enum` along, so would `socket` and `signal`.
@@ -46,11 +46,11 @@ def main():
 
 def serve():
     """Fetches the start message and does what it says."""
-    blank = os.environ.pop("XEBEC_BLANK", "")
-    if blank:
+    control = int(os.environ.pop("XEBEC_CONTROL"))
+    os.set_inheritable(control, False)
+    if os.environ.pop("XEBEC_BLANK", ""):
         preload()
-    control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    control.connect(os.environ.pop("XEBEC_CONTROL"))
+        os.write(control, b"blank\n")
     run(control, parse(read_line(control)))
 
 
@@ -65,7 +65,7 @@ def preload():
 def read_line(control):
     line = b""
     while not line.endswith(b"\n"):
-        data = control.recv(READ_SIZE)
+        data = os.read(control, READ_SIZE)
         if not data:
             raise SystemExit(0)  # the server is gone
         line += data
@@ -99,8 +99,8 @@ def run(control, message):
     listener = listen(message.get("socket") or "/run/xebec/http.sock")
 
     def ready():
-        control.sendall(b"ready\n")
-        control.close()
+        os.write(control, b"ready\n")
+        os.close(control)
 
     function = message.get("function") or ""
     if style == "asgi" or styles.is_async(target):
