@@ -56,7 +56,8 @@ pub trait Driver: Send + Sync {
     async fn specialize(&self, blank: Blank, start: Start) -> Result<Arc<dyn InstanceIo>, Error>;
 
     /// Deletes what was prepared for revisions that `live` does not know; returns bytes freed.
-    async fn collect(&self, live: &(dyn Fn(&Digest) -> bool + Sync)) -> Result<u64, Error>;
+    // `for<'d>` is spelt out: `async_trait` would make the digest's lifetime a parameter of the method.
+    async fn collect(&self, live: &(dyn for<'d> Fn(&'d Digest) -> bool + Sync)) -> Result<u64, Error>;
 
     /// What it enforces, and what it could not and why.
     fn report(&self) -> DriverReport;
