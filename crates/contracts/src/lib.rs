@@ -9,16 +9,22 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http_body_util::LengthLimitError;
 use std::{sync::Arc, time::Duration};
 use xebec_core::{
     Body, Error, InvocationId, Outcome,
+    body::CollectError,
     limits::Limits,
+    outcome::PlatformFault,
     ports::instance::{InstanceIo, Lines},
     revision::{ContractSpec, RevisionSpec},
     slot::{Slot, SlotOwner},
 };
 
 pub mod http;
+mod in_flight;
+mod lines;
+mod settings;
 pub mod stdio;
 pub mod wasi_http;
 
@@ -64,7 +70,8 @@ pub trait Session: Send + Sync {
     /// Sends one call and hands back the answer as it streams. The slot goes back on the contract's own
     /// event. Dropping the future, or the answer's body before its end, cancels the call: `stdio` kills the
     /// process; `http` closes the connection and retires the instance unless it is idle again within a grace;
-    /// code that cannot be interrupted runs on, its slot busy.
+    /// code that cannot be interrupted runs on, its slot busy. An answer that breaks off in the middle ends
+    /// with an [`AnswerError`] as its body's error.
     async fn call(&self, call: Call) -> Result<::http::Response<Body>, CallError>;
 
     /// Takes no more calls: lets the instance finish what it has (it gets no more than `grace`) and asks it
@@ -105,6 +112,43 @@ impl CallError {
     }
 }
 
+/// How an answer ended that broke off after its head: the error of its body.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct AnswerError {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, in a sentence without a full stop.
+    pub message: String,
+}
+
+/// How long a call took at the instance, in seconds: set on the answers of `stdio` and `http`.
+pub const DURATION_HEADER: ::http::HeaderName = ::http::HeaderName::from_static("x-duration-seconds");
+
+/// The value of [`DURATION_HEADER`]: seconds with six decimals.
+pub(crate) fn duration_value(taken: Duration) -> ::http::HeaderValue {
+    let mut text = bytes::BytesMut::with_capacity(16);
+    // Writing into memory cannot fail, and digits with a point are a valid value.
+    let _ = std::fmt::Write::write_fmt(
+        &mut text,
+        format_args!("{}.{:06}", taken.as_secs(), taken.subsec_micros()),
+    );
+    ::http::HeaderValue::from_maybe_shared(text.freeze())
+        .unwrap_or_else(|_| ::http::HeaderValue::from_static("0"))
+}
+
+/// Whose fault it is that a request's body broke off: the sender's, who sent too much or went away.
+pub(crate) fn broken_request(error: &(dyn std::error::Error + 'static)) -> (Outcome, String) {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if matches!(error.downcast_ref(), Some(CollectError::TooLarge(_))) || error.is::<LengthLimitError>() {
+            return (Outcome::PlatformError(PlatformFault::TooLarge), error.to_string());
+        }
+        cause = error.source();
+    }
+    (Outcome::PlatformError(PlatformFault::Cancelled), format!("the request's body broke off: {error}"))
+}
+
 /// An instance that did not come to take calls. The engine adds the log tail.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -113,6 +157,9 @@ pub struct StartError(pub String);
 /// The contract of that name.
 pub fn contract(name: &str) -> Option<Arc<dyn Contract>> {
     match name {
+        "stdio" => Some(Arc::new(stdio::Stdio)),
+        "http" => Some(Arc::new(http::Http)),
+        "wasi-http" => Some(Arc::new(wasi_http::WasiHttp)),
         _ => None,
     }
 }
