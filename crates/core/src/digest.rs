@@ -20,6 +20,11 @@ impl Digest {
         Self(bytes)
     }
 
+    /// Its 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The 64 hex digits, without the prefix: fit for a file name.
     pub fn hex(&self) -> String {
         hex::encode(self.0)

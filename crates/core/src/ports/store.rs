@@ -5,7 +5,7 @@ use crate::{
     error::Error,
 };
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 
 /// Where documents live. A write that answered is on disk and survives `kill -9` and power loss.
 ///
@@ -48,4 +48,21 @@ pub trait Store: Send + Sync {
     async fn delete(&self, key: DocumentKey, expect: Expect) -> Result<Option<Document>, Error> {
         Ok(self.write(vec![Write::Delete(key, expect)]).await?.into_iter().next().flatten())
     }
+}
+
+/// Lists page by page, so that no more than `page` documents are in memory at a time. Each page is
+/// consistent in itself; a watch from the first page's version tells what changed since.
+pub fn pages(store: &dyn Store, query: ListQuery, page: usize) -> BoxStream<'_, Result<List, Error>> {
+    let query = ListQuery { limit: page.max(1), ..query };
+    stream::try_unfold(Some(query), move |query| async move {
+        let Some(mut query) = query else { return Ok(None) };
+        let list = store.list(&query).await?;
+        let last = list.documents.last().filter(|_| list.more);
+        let next = last.map(|last| (last.namespace.clone(), last.name.clone())).map(|after| {
+            query.after = Some(after);
+            query
+        });
+        Ok(Some((list, next)))
+    })
+    .boxed()
 }

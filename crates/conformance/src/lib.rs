@@ -1,0 +1,1 @@
+//! One suite per port, to be run over every implementation of it.
