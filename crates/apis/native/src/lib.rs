@@ -12,7 +12,7 @@ mod routes;
 pub mod translate;
 pub mod wire;
 
-pub use routes::{Native, NativeParts};
+pub use routes::{BackUp, Native, NativeParts};
 
 /// The door's name.
 pub const DOOR: &str = "native";

@@ -15,8 +15,12 @@ use axum::{
     extract::DefaultBodyLimit,
     routing::{get, post, put},
 };
+use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, header, request::Parts};
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
 use tower::ServiceExt as _;
 use xebec_core::{
     Body, Error,
@@ -31,6 +35,9 @@ pub(crate) const PREFIX: &str = "/xebec/v1/";
 /// The largest management body other than code, in bytes.
 const MANAGEMENT_BYTES: usize = 2 * 1024 * 1024;
 
+/// Writes a complete backup into a directory: what of it is documents, blobs and keys, the binary knows.
+pub type BackUp = Box<dyn Fn(PathBuf) -> BoxFuture<'static, Result<(), Error>> + Send + Sync>;
+
 /// What the door works with.
 pub struct NativeParts {
     /// Management.
@@ -43,6 +50,8 @@ pub struct NativeParts {
     pub version: &'static str,
     /// The largest code archive, in bytes.
     pub code_bytes: u64,
+    /// Writes a complete backup into a directory.
+    pub backup: BackUp,
     /// Set when the server stops: streams that follow something then end.
     pub stopping: Arc<AtomicBool>,
 }

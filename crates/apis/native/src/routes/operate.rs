@@ -48,6 +48,6 @@ pub(super) async fn backup(
     if !directory.is_absolute() {
         return Err(Error::invalid("XB1012", "the backup directory must be an absolute path").into());
     }
-    state.control.backup(directory).await?;
+    (state.backup)(directory.to_owned()).await?;
     Ok(Answer(request))
 }
