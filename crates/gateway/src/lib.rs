@@ -1,1 +1,41 @@
-//! Placeholder.
+//! The gateway: listeners, TLS, limits, authentication and telemetry around the front doors.
+//!
+//! A request's way through it is short on purpose: parse → [`table`](RESERVED) → principal → door.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `gateway`, `bound` | putting it together; listening, draining, ending |
+//! | `connection`, `io`, `state`, `watch` | one connection: its bytes, its counters, its clocks |
+//! | `service`, `own` | one request: matched, admitted, answered by a door or by the gateway itself |
+//! | `table` | who owns which path |
+//! | `keys`, `token`, `guard` | who may do what; keeping web pages from managing |
+//! | `body`, `refusal` | bodies and their limits; what the gateway says when it refuses |
+//! | `counters`, `access_log`, `trace` | telemetry |
+
+mod access_log;
+mod body;
+mod bound;
+mod connection;
+mod counters;
+mod gateway;
+mod guard;
+mod io;
+mod keys;
+mod options;
+mod own;
+mod refusal;
+mod service;
+mod state;
+mod table;
+mod tls;
+mod token;
+mod trace;
+mod watch;
+
+pub use bound::{Bound, Handle, Served};
+pub use gateway::{Gateway, GatewayParts, Metrics};
+pub use keys::{KIND as KEY_KIND, KeyRing};
+pub use options::{GatewayOptions, Limits, Tls};
+pub use own::Readiness;
+pub use table::{OWN, RESERVED};
+pub use token::{INSTALLATION, TOKEN_FILE, installation_token};
