@@ -9,7 +9,7 @@ use crate::{
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::Response;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use xebec_core::{Body, Error, FunctionKey, document::Expect, function::FunctionView, ports::driver::Silent};
 
 /// Documents read from the store at a time, for a list.
@@ -56,15 +56,15 @@ impl OpenFaas {
         update: bool,
     ) -> Result<Response<Body>, Refusal> {
         let bytes = read(body).await?;
+        let document: Map<String, Value> = parse(&bytes)?;
         let request: FunctionDeployment = parse(&bytes)?;
-        let document: Value = parse(&bytes)?;
         let tenant = call.tenant(&request.namespace)?;
         let key = FunctionKey::new(&tenant, DOOR, &request.service);
         if update && self.control.function(&key).is_none() {
             return Ok(errors::no_such_function(&request.service, namespace_of(&tenant)));
         }
         let expect = if update { Expect::Present } else { Expect::Absent };
-        let deployment = translate::deployment(&*self.control, &tenant, &request, document, expect)
+        let deployment = translate::deployment(&*self.control, &tenant, &request, document.into(), expect)
             .map_err(|error| Box::new(errors::deploy(&error)))?;
         match self.control.deploy(deployment, &Silent).await {
             Ok(_) => Ok(accepted()),

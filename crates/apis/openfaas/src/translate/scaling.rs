@@ -22,7 +22,7 @@ const DEFAULT_IDLE_SECONDS: u64 = 15 * 60;
 
 pub(super) fn policy(labels: &BTreeMap<String, String>, process: &Process) -> Result<Policy, Error> {
     let min: u32 = number(labels, "min", "a whole number")?.unwrap_or(1);
-    let max: u32 = number(labels, "max", "a whole number")?.unwrap_or(DEFAULT_MAX.max(min));
+    let max: u32 = number(labels, "max", "a whole number")?.unwrap_or_else(|| DEFAULT_MAX.max(min));
     if max == 0 || max < min {
         return Err(invalid(&label("max"), format!("{max} is 0 or below {}, which is {min}", label("min"))));
     }

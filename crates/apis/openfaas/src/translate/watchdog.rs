@@ -3,6 +3,7 @@
 
 use super::invalid;
 use crate::{duration, wire::FunctionDeployment};
+use http::uri::Authority;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 use xebec_core::{Error, environment::Environment, limits::Clocks, revision::ContractSpec};
@@ -11,6 +12,9 @@ use xebec_core::{Error, environment::Environment, limits::Clocks, revision::Cont
 /// a queue in front of a bounded number of processes does better than a machine full of them.
 const SLOTS_OF_PROCESSES: u32 = 100;
 const SLOTS_OF_SERVERS: u32 = 1000;
+
+/// A contract's settings.
+type Options = BTreeMap<String, Value>;
 
 /// What a watchdog would run, and how.
 #[derive(Debug)]
@@ -33,7 +37,6 @@ enum Mode {
     Http,
     Streaming,
     Serializing,
-    Static,
 }
 
 pub(super) fn process(request: &FunctionDeployment, environment: &Environment) -> Result<Process, Error> {
@@ -41,7 +44,7 @@ pub(super) fn process(request: &FunctionDeployment, environment: &Environment) -
     let mode = mode(&settings)?;
     let command = command(request);
     let contract = contract(&settings, mode, environment)?;
-    let needs_command = contract.name != "wasi-http" && mode != Some(Mode::Static);
+    let needs_command = contract.name != "wasi-http";
     if command.is_empty() && environment.command.is_empty() && needs_command {
         let fault = format!(
             "is missing; the environment {:?}, which stands in for {:?}, cannot know the image's own command: \
@@ -70,12 +73,14 @@ fn mode(settings: &Settings<'_>) -> Result<Option<Mode>, Error> {
         Some("http") => Some(Mode::Http),
         Some("streaming") => Some(Mode::Streaming),
         Some("serializing") => Some(Mode::Serializing),
-        Some("static") => Some(Mode::Static),
+        Some("static") => {
+            let fault =
+                "\"static\" serves files of the image, which are not here: deploy a web server with them";
+            return Err(invalid("envVars.mode", fault));
+        }
         Some(mode @ ("inproc" | "afterburn")) => {
-            return Err(invalid(
-                "envVars.mode",
-                format!("{mode:?} is not served: use http, streaming, serializing or static"),
-            ));
+            let fault = format!("{mode:?} is not served: use http, streaming or serializing");
+            return Err(invalid("envVars.mode", fault));
         }
         // The classic watchdog knows no modes: any other value is the function's own.
         _ => None,
@@ -103,10 +108,83 @@ fn contract(
     let mut contract = match mode {
         None => environment.contract.clone(),
         Some(Mode::Http) => ContractSpec::named("http"),
-        Some(Mode::Static) => ContractSpec::named("http"),
         Some(Mode::Streaming | Mode::Serializing) => ContractSpec::named("stdio"),
     };
+    let options = &mut contract.options;
+    match contract.name.as_str() {
+        "stdio" => fork_options(settings, mode, options),
+        "http" => server_options(settings, mode, options)?,
+        _ => {}
+    }
     Ok(contract)
+}
+
+/// A process per call.
+fn fork_options(settings: &Settings<'_>, mode: Option<Mode>, options: &mut Options) {
+    let mut set = |name: &str, value: Value| options.insert(name.to_owned(), value);
+    if mode == Some(Mode::Streaming) {
+        set("mode", json!("streaming"));
+    }
+    // Only the classic watchdog mixes standard error into the answer, and only it echoes the content type.
+    if mode.is_some() {
+        set("combine_output", json!(false));
+        set("content_type", json!(settings.get("content_type").unwrap_or("application/octet-stream")));
+        return;
+    }
+    for name in ["combine_output", "cgi_headers", "marshal_request"] {
+        if let Some(yes) = settings.yes(name) {
+            set(name, json!(yes));
+        }
+    }
+    if let Some(content_type) = settings.get("content_type") {
+        set("content_type", json!(content_type));
+    }
+}
+
+/// One long-lived server.
+fn server_options(settings: &Settings<'_>, mode: Option<Mode>, options: &mut Options) -> Result<(), Error> {
+    let mut set = |name: &str, value: Value| options.insert(name.to_owned(), value);
+    let upstream = ["upstream_url", "http_upstream_url"]
+        .into_iter()
+        .find_map(|name| settings.get(name).map(|address| (name, address)));
+    match upstream {
+        Some((name, address)) => {
+            set("port", json!(upstream_port(name, address)?));
+        }
+        None if mode == Some(Mode::Http) => {
+            let fault = "is missing; say where the process listens, for example http://127.0.0.1:3000";
+            return Err(invalid("envVars.upstream_url", fault));
+        }
+        None => {}
+    }
+    if let Some(path) = settings.get("ready_path") {
+        set("ready_path", json!(path));
+    }
+    if let Some(yes) = settings.yes("http_buffer_req_body") {
+        set("buffer_request_body", json!(yes));
+    }
+    Ok(())
+}
+
+/// The port of `http://127.0.0.1:3000`, which has to be on the instance itself.
+fn upstream_port(name: &str, address: &str) -> Result<u16, Error> {
+    let fault = |fault: &str| {
+        let fault = format!("{address:?} {fault}; it should be such as http://127.0.0.1:3000");
+        Err(invalid(&format!("envVars.{name}"), fault))
+    };
+    let bare = address.strip_prefix("http://").unwrap_or(address);
+    let authority = bare.strip_suffix('/').unwrap_or(bare);
+    let Ok(authority) = authority.parse::<Authority>() else {
+        return fault("is not an address");
+    };
+    if !matches!(authority.host(), "127.0.0.1" | "localhost" | "0.0.0.0" | "[::1]") {
+        return fault("is not on the instance itself");
+    }
+    match authority.port_u16() {
+        Some(port) => Ok(port),
+        None if authority.as_str() == authority.host() => Ok(80),
+        None => fault("has no valid port"),
+    }
 }
 
 /// The clocks of a call. A limit of 0 is none.

@@ -1,0 +1,227 @@
+//! What deployments become.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use support::Engine;
+use xebec_api_openfaas::{deployment, wire::FunctionDeployment};
+use xebec_core::{
+    Error, Tenant,
+    document::Expect,
+    names::Address,
+    policy::{Policy, Scaling},
+    ports::control::Deployment,
+    workload::Workload,
+};
+
+fn compile(fields: Value) -> Result<Deployment, Error> {
+    let mut document = json!({
+        "service": "fn",
+        "image": "ghcr.io/openfaas/alpine:latest",
+        "envProcess": "cat",
+    });
+    for (name, value) in fields.as_object().unwrap() {
+        document[name] = value.clone();
+    }
+    let request: FunctionDeployment = serde_json::from_value(document.clone()).unwrap();
+    deployment(&*Engine::new(), &Tenant::default(), &request, document, Expect::Any)
+}
+
+fn with_variables(variables: Value) -> Result<Deployment, Error> {
+    compile(json!({ "envVars": variables }))
+}
+
+fn with_labels(labels: Value) -> Result<Policy, Error> {
+    compile(json!({ "labels": labels })).map(|deployment| deployment.policy)
+}
+
+#[test]
+fn a_plain_deployment() {
+    let compiled = compile(json!({"constraints": ["x"], "readOnlyRootFilesystem": true})).unwrap();
+    assert_eq!(compiled.key.to_string(), "default/openfaas/fn");
+    assert_eq!(compiled.addresses, [Address::new("function", &Tenant::default(), "fn")]);
+    let revision = compiled.revision;
+    let image = Workload::Image { reference: "ghcr.io/openfaas/alpine:latest".into() };
+    assert_eq!((revision.workload, revision.environment.as_str()), (image, "exec"));
+    assert_eq!((revision.contract.name.as_str(), revision.contract.options.len()), ("stdio", 0));
+    assert_eq!(revision.command, ["cat"]);
+    assert_eq!(revision.variables["fprocess"], "cat");
+    assert_eq!(revision.variables["OPENFAAS_NAME"], "fn");
+    assert!(revision.read_only_root);
+    assert_eq!(revision.limits.concurrency, 100);
+    let policy = compiled.policy;
+    assert_eq!((policy.min_instances, policy.max_instances), (1, 20));
+    assert_eq!((policy.scaling, policy.max_in_flight), (Scaling::default(), None));
+    assert_eq!(compiled.document["constraints"], json!(["x"]));
+}
+
+#[test]
+fn the_process_is_split_on_spaces_and_no_shell() {
+    let command = |fields| compile(fields).unwrap().revision.command;
+    assert_eq!(command(json!({"envProcess": " sh -c 'echo  hi' "})), ["sh", "-c", "'echo", "hi'"]);
+    let variable = json!({"envProcess": "", "envVars": {"fprocess": "env -0"}});
+    assert_eq!(command(variable), ["env", "-0"]);
+    let both = json!({"envProcess": "cat", "envVars": {"fprocess": "env"}});
+    assert_eq!(command(both), ["cat"]);
+    let missing = compile(json!({"envProcess": ""})).unwrap_err();
+    assert!(missing.message.contains("envProcess"), "{missing}");
+}
+
+#[test]
+fn the_classic_watchdogs_settings() {
+    let options = |variables| with_variables(variables).unwrap().revision.contract.options;
+    let set = options(json!({
+        "combine_output": "false", "cgi_headers": "0", "content_type": "text/csv", "marshal_request": "true",
+    }));
+    assert_eq!(set["combine_output"], json!(false));
+    assert_eq!(set["cgi_headers"], json!(false));
+    assert_eq!(set["content_type"], json!("text/csv"));
+    assert_eq!(set["marshal_request"], json!(true));
+    let own = with_variables(json!({"mode": "production"})).unwrap().revision;
+    assert_eq!((own.contract.name.as_str(), own.variables["mode"].as_str()), ("stdio", "production"));
+}
+
+#[test]
+fn the_modes_of_of_watchdog() {
+    let contract = |variables| with_variables(variables).map(|compiled| compiled.revision.contract);
+    for name in ["upstream_url", "http_upstream_url"] {
+        let http =
+            contract(json!({"mode": "http", name: "http://127.0.0.1:3000/", "ready_path": "/ok"})).unwrap();
+        assert_eq!((http.name.as_str(), &http.options["port"]), ("http", &json!(3000)));
+        assert_eq!(http.options["ready_path"], json!("/ok"));
+    }
+    let streaming = contract(json!({"mode": "streaming"})).unwrap();
+    assert_eq!((streaming.name.as_str(), &streaming.options["mode"]), ("stdio", &json!("streaming")));
+    let serializing = contract(json!({"mode": "serializing"})).unwrap();
+    assert_eq!(serializing.name, "stdio");
+    assert_eq!(serializing.options.get("mode"), None);
+    assert_eq!(serializing.options["content_type"], json!("application/octet-stream"));
+    assert_eq!(serializing.options["combine_output"], json!(false));
+    for bad in [
+        json!({"mode": "http"}),
+        json!({"mode": "http", "upstream_url": "http://example.org:80"}),
+        json!({"mode": "http", "upstream_url": "http://127.0.0.1:99999"}),
+        json!({"mode": "http", "upstream_url": "http://127.0.0.1:3000/base"}),
+        json!({"mode": "static"}),
+        json!({"mode": "inproc"}),
+    ] {
+        let error = contract(bad.clone()).unwrap_err();
+        assert!(error.message.starts_with("envVars."), "{bad}: {error}");
+    }
+}
+
+#[test]
+fn timeouts_become_clocks() {
+    let clock = |variables| with_variables(variables).unwrap().revision.limits.clocks;
+    let seconds = Duration::from_secs;
+    for (variables, wanted) in [
+        (json!({"exec_timeout": "90"}), seconds(90)),
+        (json!({"exec_timeout": "1m30s", "write_timeout": "2m", "read_timeout": "2m"}), seconds(90)),
+        (json!({"exec_timeout": "2m", "write_timeout": "5s"}), seconds(5)),
+        (json!({"exec_timeout": "0", "write_timeout": "10s"}), seconds(10)),
+        (json!({"exec_timeout": "0"}), seconds(86_400)),
+    ] {
+        let clocks = clock(variables.clone());
+        assert_eq!((clocks.run, clocks.first_byte), (wanted, wanted), "{variables}");
+    }
+    let untouched = clock(json!({"read_timeout": "5s"}));
+    assert_eq!(untouched, xebec_core::limits::Clocks::default());
+    let error = with_variables(json!({"exec_timeout": "soon"})).unwrap_err();
+    assert_eq!(error.message, r#"envVars.exec_timeout: "soon" is not a duration such as 30s"#);
+}
+
+#[test]
+fn max_inflight_bounds_each_instance_and_all_of_them() {
+    let variables = json!({"max_inflight": "4"});
+    let compiled = compile(json!({"envVars": variables, "labels": {"com.openfaas.scale.max": "3"}})).unwrap();
+    assert_eq!(compiled.revision.limits.concurrency, 4);
+    assert_eq!(compiled.policy.max_in_flight, Some(12));
+    let unlimited = with_variables(json!({"max_inflight": "0"})).unwrap();
+    assert_eq!(unlimited.policy.max_in_flight, None);
+    assert!(with_variables(json!({"max_inflight": "-1"})).is_err());
+}
+
+#[test]
+fn limits_and_requests() {
+    let limits =
+        |limits: Value| compile(json!({ "limits": limits })).map(|compiled| compiled.revision.limits);
+    let read = limits(json!({"memory": "128Mi", "cpu": "100m"})).unwrap();
+    assert_eq!((read.memory_bytes, read.cpu_millis), (Some(128 << 20), Some(100)));
+    let read = limits(json!({"memory": "0.5Gi", "cpu": "1.5"})).unwrap();
+    assert_eq!((read.memory_bytes, read.cpu_millis), (Some(512 << 20), Some(1500)));
+    for (bad, field) in [
+        (json!({"memory": "lots"}), "limits.memory"),
+        (json!({"memory": "20m"}), "limits.memory"),
+        (json!({"cpu": "0"}), "limits.cpu"),
+        (json!({"nvidia.com/gpu": "1"}), "limits.nvidia.com/gpu"),
+    ] {
+        let error = limits(bad).unwrap_err();
+        assert!(error.message.starts_with(field), "{error}");
+    }
+    let requests = compile(json!({"requests": {"memory": "64Mi"}})).unwrap();
+    assert_eq!(requests.revision.limits.memory_bytes, None);
+    assert!(compile(json!({"requests": {"memory": "lots"}})).is_err());
+}
+
+#[test]
+fn labels_become_policy() {
+    let bounds = with_labels(json!({"com.openfaas.scale.min": "2", "com.openfaas.scale.max": "4"})).unwrap();
+    assert_eq!((bounds.min_instances, bounds.max_instances), (2, 4));
+    assert_eq!(with_labels(json!({"com.openfaas.scale.min": "30"})).unwrap().max_instances, 30);
+    let zero = with_labels(json!({
+        "com.openfaas.scale.zero": "true", "com.openfaas.scale.zero-duration": "2m",
+    }))
+    .unwrap();
+    assert_eq!((zero.min_instances, zero.keep_alive_seconds), (0, Some(120)));
+    let zero = with_labels(json!({"com.openfaas.scale.zero": "true"})).unwrap();
+    assert_eq!(zero.keep_alive_seconds, Some(900));
+    let rate = with_labels(json!({"com.openfaas.scale.type": "rps"})).unwrap();
+    assert_eq!(rate.scaling, Scaling::Rate { target: 45.0 });
+    let rate = with_labels(json!({
+        "com.openfaas.scale.target": "10", "com.openfaas.scale.target-proportion": "0.5",
+    }))
+    .unwrap();
+    assert_eq!(rate.scaling, Scaling::Rate { target: 5.0 });
+    let capacity = with_labels(json!({
+        "com.openfaas.scale.type": "capacity",
+        "com.openfaas.scale.target": "20",
+        "com.openfaas.scale.target-proportion": "1",
+    }))
+    .unwrap();
+    assert_eq!(capacity.scaling, Scaling::Concurrency { target: 0.2 });
+    for (name, value) in [
+        ("min", "-1"),
+        ("min", "many"),
+        ("max", "0"),
+        ("zero", "yes"),
+        ("zero-duration", "soon"),
+        ("type", "cpu"),
+        ("target", "0"),
+        ("target", "NaN"),
+    ] {
+        let label = format!("com.openfaas.scale.{name}");
+        let error = with_labels(json!({ label.as_str(): value })).unwrap_err();
+        assert!(error.message.starts_with(&label) || name == "target", "{error}");
+    }
+    let crossed = json!({"com.openfaas.scale.min": "5", "com.openfaas.scale.max": "4"});
+    assert!(with_labels(crossed).is_err());
+}
+
+#[test]
+fn secrets_are_files() {
+    let mounts = compile(json!({"secrets": ["api-key", "api-key", "db"]})).unwrap().revision.secrets;
+    let paths: Vec<_> = mounts.iter().map(|mount| mount.path.as_deref().unwrap()).collect();
+    assert_eq!(paths, ["/var/openfaas/secrets/api-key", "/var/openfaas/secrets/db"]);
+    assert!(compile(json!({"secrets": ["../../etc/passwd"]})).is_err());
+}
+
+#[test]
+fn names_that_are_not_allowed() {
+    for name in ["", "A", "a.b", "a/b", "-a", &"x".repeat(64)] {
+        assert_eq!(compile(json!({ "service": name })).unwrap_err().code, "XB1001", "{name}");
+    }
+    assert_eq!(compile(json!({"image": ""})).unwrap_err().message, "image is missing");
+    assert!(with_variables(json!({"A=B": "c"})).is_err());
+    assert!(with_variables(json!({"A": "b\u{0}c"})).is_err());
+}
