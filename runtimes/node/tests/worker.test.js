@@ -45,7 +45,7 @@ class Worker {
   async ready () {
     if (this.blank) await until(() => this.said === 'blank\n')
     this.control.write(this.message)
-    await Promise.race([until(() => this.said.endsWith('ready\n')), this.gone])
+    await until(() => this.said.endsWith('ready\n') || this.process.exitCode !== null)
     return this.said.endsWith('ready\n')
   }
 
