@@ -1,5 +1,7 @@
 //! `/function/…`: what functions see, what callers get.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use http::{Method, Request, Response, StatusCode};

@@ -1,5 +1,7 @@
 //! What deployments become.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use serde_json::{Value, json};
