@@ -3,9 +3,11 @@
 //! function from ([`templates`]).
 
 mod builtin;
+mod needs;
 mod pattern;
 pub mod runtimes;
 mod table;
 pub mod templates;
 
+pub use needs::missing;
 pub use table::{ImageRule, Table};

@@ -101,6 +101,10 @@ impl Environments for Table {
     fn names(&self) -> Vec<String> {
         self.environments.keys().filter(|name| !name.contains('@')).cloned().collect()
     }
+
+    fn missing(&self, environment: &Environment) -> Vec<String> {
+        crate::missing(environment)
+    }
 }
 
 fn check(environment: &Environment) -> Result<(), Error> {
