@@ -56,3 +56,54 @@ impl Idle {
         drop(links);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn link() -> (Link, tokio::io::DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(64);
+        (Link::new(Box::new(ours)).await.unwrap(), theirs)
+    }
+
+    #[tokio::test]
+    async fn the_last_put_back_is_the_first_taken_and_closed_ones_are_passed_over() {
+        let idle = Idle::default();
+        let mut servers = Vec::new();
+        for _ in 0..3 {
+            let (link, server) = link().await;
+            idle.put(link);
+            servers.push(server);
+        }
+        assert_eq!(idle.0.lock().len(), 3);
+        drop(servers.pop());
+        assert!(idle.take(false).is_some());
+        assert_eq!(idle.0.lock().len(), 1);
+        idle.clear();
+        assert!(idle.take(true).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_must_not_be_sent_twice_gets_no_aged_connection() {
+        let Some(aged) = Instant::now().checked_sub(FRESH * 2) else { return };
+        let idle = Idle::default();
+        let (first, _server) = link().await;
+        let (second, _server) = link().await;
+        idle.0.lock().push_back((aged, first));
+        assert!(idle.take(true).is_some());
+        idle.0.lock().push_back((aged, second));
+        assert!(idle.take(false).is_none());
+        assert!(idle.0.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn old_ones_are_closed() {
+        let Some(old) = Instant::now().checked_sub(OLD * 2) else { return };
+        let idle = Idle::default();
+        let (first, _server) = link().await;
+        let (second, _server) = link().await;
+        idle.0.lock().push_back((old, first));
+        idle.put(second);
+        assert_eq!(idle.0.lock().len(), 1);
+    }
+}
