@@ -181,11 +181,12 @@ fn pass_on(answer: Answer, asked_type: Option<HeaderValue>, running: Running) ->
 
 /// Drops the headers of one connection, and those that `Connection` names. An upgrade keeps its two.
 fn drop_hop_by_hop(headers: &mut HeaderMap, upgrades: impl FnOnce(&HeaderMap) -> bool) {
-    if let Some(connection) = headers.get(header::CONNECTION) {
-        let named: Vec<HeaderName> = connection
-            .to_str()
-            .unwrap_or("")
-            .split(',')
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|connection| connection.to_str().ok())
+            .flat_map(|connection| connection.split(','))
             .filter_map(|name| HeaderName::try_from(name.trim()).ok())
             .filter(|name| !HOP_BY_HOP.contains(name))
             .collect();

@@ -37,6 +37,15 @@ pub(crate) fn unauthorized() -> Response<Body> {
     response
 }
 
+/// What the gateway lets nobody do, or not with these credentials.
+pub(crate) fn refused(error: &Error) -> Response<Body> {
+    match error.code {
+        // Good credentials, which may call and not manage: asking for others would not say so.
+        "XB5004" => management(error),
+        _ => unauthorized(),
+    }
+}
+
 /// Credentials that are good, but not for this namespace.
 pub(crate) fn forbidden(namespace: &str) -> Response<Body> {
     let message = format!(

@@ -93,8 +93,8 @@ impl Door for OpenFaas {
         if request.uri.path().starts_with(SYSTEM) { Access::Management } else { Access::Invocation }
     }
 
-    fn refuse(&self, _error: &Error) -> Response<Body> {
-        errors::unauthorized()
+    fn refuse(&self, error: &Error) -> Response<Body> {
+        errors::refused(error)
     }
 
     async fn handle(&self, request: Request<Body>) -> Response<Body> {
