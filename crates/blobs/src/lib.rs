@@ -115,6 +115,10 @@ impl Blobs for LocalBlobs {
             _ => Ok(()),
         }
     }
+
+    async fn backup(&self, to: &std::path::Path) -> Result<u64, Error> {
+        copy(self, to).await
+    }
 }
 
 fn missing_or(digest: &Digest, error: object_store::Error) -> Error {

@@ -84,4 +84,9 @@ pub trait Environments: Send + Sync {
 
     /// All names, sorted.
     fn names(&self) -> Vec<String>;
+
+    /// Programs of the host that an environment needs and that are not there.
+    fn missing(&self, _environment: &Environment) -> Vec<String> {
+        Vec::new()
+    }
 }

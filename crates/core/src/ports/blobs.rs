@@ -23,6 +23,10 @@ pub trait Blobs: Send + Sync {
 
     /// Deletes one; deleting what is not there is no error.
     async fn delete(&self, digest: &Digest) -> Result<(), Error>;
+
+    /// Writes a checked copy of all blobs into a directory, as the implementation opens it. What comes
+    /// meanwhile may be missing. Returns how many bytes there are.
+    async fn backup(&self, to: &std::path::Path) -> Result<u64, Error>;
 }
 
 /// A blob as it is listed.
