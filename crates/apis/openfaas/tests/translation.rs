@@ -4,10 +4,14 @@
 
 mod support;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::time::Duration;
 use support::Engine;
-use xebec_api_openfaas::{deployment, wire::FunctionDeployment};
+use xebec_api_openfaas::{
+    deployment,
+    wire::{FunctionDeployment, from_json, function_status},
+};
 use xebec_core::{
     Error, Tenant,
     document::Expect,
@@ -226,4 +230,65 @@ fn names_that_are_not_allowed() {
     assert_eq!(compile(json!({"image": ""})).unwrap_err().message, "image is missing");
     assert!(with_variables(json!({"A=B": "c"})).is_err());
     assert!(with_variables(json!({"A": "b\u{0}c"})).is_err());
+}
+
+/// The names that are read; values at random are what a stranger sends.
+fn setting() -> impl Strategy<Value = (&'static str, &'static str)> {
+    prop::sample::select(vec![
+        ("envVars", "mode"),
+        ("envVars", "upstream_url"),
+        ("envVars", "exec_timeout"),
+        ("envVars", "write_timeout"),
+        ("envVars", "max_inflight"),
+        ("envVars", "fprocess"),
+        ("labels", "com.openfaas.scale.min"),
+        ("labels", "com.openfaas.scale.max"),
+        ("labels", "com.openfaas.scale.target"),
+        ("labels", "com.openfaas.scale.zero-duration"),
+        ("limits", "memory"),
+        ("limits", "cpu"),
+    ])
+}
+
+proptest! {
+    #[test]
+    fn no_setting_makes_a_deploy_panic(
+        settings in prop::collection::vec((setting(), "\\PC{0,12}|[0-9.]{1,24}[a-zA-Z]{0,2}|http|http://[0-9.:]{0,20}"), 0..6)
+    ) {
+        let mut fields = json!({});
+        for ((place, name), value) in settings {
+            fields[place][name] = json!(value);
+        }
+        match compile(fields) {
+            Ok(compiled) => {
+                let policy = compiled.policy;
+                prop_assert!(policy.max_instances >= 1 && policy.max_instances >= policy.min_instances);
+                prop_assert!(compiled.revision.limits.concurrency >= 1);
+                prop_assert!(compiled.revision.limits.clocks.run <= Duration::from_secs(86_400).max(Duration::from_secs(300)));
+            }
+            Err(error) => prop_assert!(error.code.starts_with("XB1"), "{}", error),
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_reading_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), text in "[\\[\\]{}\":,a-z0-9]{0,40}") {
+        let _ = from_json::<FunctionDeployment>(&bytes);
+        let _ = from_json::<FunctionDeployment>(text.as_bytes());
+    }
+
+    #[test]
+    fn what_is_written_is_read_back(extra in prop::collection::btree_map("x[a-z]{1,8}", any::<i64>(), 0..5)) {
+        let engine = Engine::new();
+        engine.put("default", "openfaas", "fn");
+        let view = engine.deployed("default", "fn").view;
+        let mut written = json!({"service": "fn", "image": "i", "labels": {}});
+        for (name, value) in &extra {
+            written[name] = json!(value);
+        }
+        let status = function_status(&written, &view, "openfaas-fn");
+        for (name, value) in written.as_object().unwrap() {
+            let name = if name == "service" { "name" } else { name };
+            prop_assert_eq!(&status[name], value);
+        }
+    }
 }
