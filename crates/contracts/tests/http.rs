@@ -1,4 +1,5 @@
 //! The `http` contract over real servers: good days.
+#![allow(clippy::unwrap_used)]
 
 mod server;
 mod toy;

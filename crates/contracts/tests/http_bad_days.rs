@@ -1,4 +1,5 @@
 //! The `http` contract over servers that fail, and callers that go away.
+#![allow(clippy::unwrap_used)]
 
 mod server;
 mod toy;

@@ -1,4 +1,5 @@
 //! The `stdio` contract over real processes.
+#![allow(clippy::unwrap_used)]
 #![cfg(unix)]
 
 mod toy;
