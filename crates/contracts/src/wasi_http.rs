@@ -1,4 +1,201 @@
-//! `wasi-http`: a component in this process.
+//! `wasi-http`: a component in this process. Every call gets a guest of its own, so a call that fails or is
+//! given up costs the instance nothing: its slot is free again at once.
+//!
+//! | setting | is |
+//! |---|---|
+//! | `network` | whether components may send requests themselves; only an environment can allow it |
+
+use crate::{
+    AnswerError, Call, CallError, Contract, Opening, Session, StartError, broken_request,
+    in_flight::{Counted, InFlight},
+    settings::Settings,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use xebec_core::{
+    Body, BodyError, Error, Outcome,
+    limits::Clock,
+    outcome::{FunctionFault, PlatformFault},
+    ports::instance::{InstanceIo, IoError, Signal},
+    revision::RevisionSpec,
+    slot::{Retire, Slot},
+};
 
 /// The contract.
 pub struct WasiHttp;
+
+#[async_trait]
+impl Contract for WasiHttp {
+    fn name(&self) -> &'static str {
+        "wasi-http"
+    }
+
+    fn check(&self, revision: &RevisionSpec) -> Result<(), Error> {
+        let mut settings = Settings::of(&revision.contract);
+        settings.flag("network")?;
+        settings.finish()
+    }
+
+    async fn open(&self, opening: Opening) -> Result<Arc<dyn Session>, StartError> {
+        opening.slots.announce(opening.limits.concurrency.max(1));
+        Ok(Arc::new(WasiHttpSession { io: opening.io, in_flight: Arc::default() }))
+    }
+}
+
+struct WasiHttpSession {
+    io: Arc<dyn InstanceIo>,
+    in_flight: Arc<InFlight>,
+}
+
+#[async_trait]
+impl Session for WasiHttpSession {
+    async fn call(&self, call: Call) -> Result<http::Response<Body>, CallError> {
+        let place = Place { slot: Some(call.slot), _counted: self.in_flight.enter().0 };
+        let (request, broken) = watched(call.request);
+        let answered = self.io.request(request).await;
+        if let Some((outcome, message)) = broken.and_then(|broken| broken.lock().take()) {
+            return Err(CallError::new(outcome, message));
+        }
+        match answered {
+            Ok(answer) => Ok(answer.map(|body| match body.replay() {
+                Some(_) => body,
+                None => Body::stream(Held { body, place: Some(place) }),
+            })),
+            Err(error) => {
+                if matches!(error, IoError::Exited(_)) {
+                    place.retire();
+                }
+                Err(CallError::new(outcome(&error), error.to_string()))
+            }
+        }
+    }
+
+    async fn close(&self, grace: Duration) {
+        self.in_flight.drained(grace).await;
+        // It fails only where there is nothing left to stop.
+        let _ = self.io.signal(Signal::Stop).await;
+    }
+}
+
+/// Which outcome a failed call has.
+fn outcome(error: &IoError) -> Outcome {
+    match error {
+        IoError::OutOfMemory => Outcome::FunctionError(FunctionFault::OutOfMemory),
+        IoError::Interrupted => Outcome::FunctionError(FunctionFault::Timeout(Clock::Run)),
+        IoError::Trapped(_) => Outcome::FunctionError(FunctionFault::Crash),
+        IoError::BadAnswer(_) => Outcome::FunctionError(FunctionFault::BadResponse),
+        IoError::Overloaded(_) => Outcome::PlatformError(PlatformFault::Overloaded),
+        IoError::Exited(_) | IoError::Refused(_) => Outcome::PlatformError(PlatformFault::Unavailable),
+        IoError::Unsupported { .. } | IoError::NoProgram { .. } | IoError::System(_) => {
+            Outcome::PlatformError(PlatformFault::Internal)
+        }
+    }
+}
+
+/// A call's slot, free when this is dropped.
+struct Place {
+    slot: Option<Slot>,
+    _counted: Counted,
+}
+
+impl Place {
+    fn retire(mut self) {
+        if let Some(slot) = self.slot.take() {
+            slot.retire(Retire::Exited);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            slot.free();
+        }
+    }
+}
+
+/// An answer that streams: the call has its place until its end.
+struct Held {
+    body: Body,
+    place: Option<Place>,
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if matches!(frame, None | Some(Err(_))) {
+            self.place = None;
+        }
+        Poll::Ready(frame.map(|frame| {
+            frame.map_err(|error| match error.downcast::<IoError>() {
+                Ok(error) => AnswerError { outcome: outcome(&error), message: error.to_string() }.into(),
+                Err(other) => other,
+            })
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+type Broken = Arc<Mutex<Option<(Outcome, String)>>>;
+
+/// The request, and a place where it is noted that its body broke off: that is then how the call ended,
+/// whatever the function made of it.
+fn watched(request: http::Request<Body>) -> (http::Request<Body>, Option<Broken>) {
+    if request.body().replay().is_some() {
+        return (request, None);
+    }
+    let broken = Broken::default();
+    let noted = broken.clone();
+    let request = request.map(|body| Body::stream(Watched { body, noted }));
+    (request, Some(broken))
+}
+
+struct Watched {
+    body: Body,
+    noted: Broken,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Err(error)) = &frame {
+            *self.noted.lock() = Some(broken_request(&**error));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

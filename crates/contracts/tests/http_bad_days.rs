@@ -101,7 +101,7 @@ async fn a_crash_without_an_answer() {
         let server = script.start().await;
         let function = open(io, spec("http", json!({"port": server.port})), &[]).await;
         let error = function.send(post("x")).await.unwrap_err();
-        assert_eq!(error.outcome, outcome);
+        assert_eq!((error.outcome, error.exit_code), (outcome, exit.code));
         assert_eq!(error.message, format!("the function {exit} in the middle of the call"));
         assert!(error.unsent.is_none());
         assert_eq!(function.owner.retired(), [Retire::Exited]);

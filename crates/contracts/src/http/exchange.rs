@@ -125,7 +125,9 @@ impl Exchange {
 
     fn failed(mut self, fault: Fault) -> CallError {
         self.settle(fault.then);
-        CallError::new(fault.outcome, fault.message)
+        let mut failed = CallError::new(fault.outcome, fault.message);
+        failed.exit_code = fault.exit_code;
+        failed
     }
 
     fn unsent(self, fault: Fault, mut request: Request<Body>, upgrade: Option<OnUpgrade>) -> CallError {

@@ -17,6 +17,8 @@ const EXIT_WAIT: Duration = Duration::from_millis(100);
 pub(super) struct Fault {
     pub(super) outcome: Outcome,
     pub(super) message: String,
+    /// The code that the instance exited with.
+    pub(super) exit_code: Option<i32>,
     pub(super) then: Then,
 }
 
@@ -44,6 +46,7 @@ impl Server {
                 None => Fault {
                     outcome: Outcome::FunctionError(FunctionFault::BadResponse),
                     message: format!("the function takes no connections any more: {error}"),
+                    exit_code: None,
                     then: Then::Retire(Retire::Broken),
                 },
             }),
@@ -85,7 +88,7 @@ pub(super) async fn of_body(server: &Server, error: &hyper::Error) -> Fault {
 fn of_sender(error: &hyper::Error) -> Option<Fault> {
     let cause = error.is_user().then(|| error.source()).flatten()?;
     let (outcome, message) = broken_request(cause);
-    Some(Fault { outcome, message, then: Then::LetGo })
+    Some(Fault { outcome, message, exit_code: None, then: Then::LetGo })
 }
 
 fn exited(exit: Exit) -> Fault {
@@ -93,16 +96,22 @@ fn exited(exit: Exit) -> Fault {
     Fault {
         outcome: Outcome::FunctionError(fault),
         message: format!("the function {exit} in the middle of the call"),
+        exit_code: exit.code,
         then: Then::Retire(Retire::Exited),
     }
 }
 
 fn bad(message: String, then: Then) -> Fault {
-    Fault { outcome: Outcome::FunctionError(FunctionFault::BadResponse), message, then }
+    Fault { outcome: Outcome::FunctionError(FunctionFault::BadResponse), message, exit_code: None, then }
 }
 
 fn internal(message: String) -> Fault {
-    Fault { outcome: Outcome::PlatformError(PlatformFault::Internal), message, then: Then::Free }
+    Fault {
+        outcome: Outcome::PlatformError(PlatformFault::Internal),
+        message,
+        exit_code: None,
+        then: Then::Free,
+    }
 }
 
 /// An error with its causes.
