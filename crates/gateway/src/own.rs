@@ -77,9 +77,7 @@ fn root(shared: &Shared, parts: &Parts) -> Response<Body> {
         }
     }
     let doors: Vec<&str> = shared.table.doors().iter().map(|door| door.name()).collect();
-    object
-        .entry("xebec")
-        .or_insert_with(|| serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "doors": doors }));
+    object.entry("doors").or_insert_with(|| doors.into());
     json(StatusCode::OK, serde_json::Value::Object(object).to_string())
 }
 

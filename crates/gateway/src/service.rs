@@ -68,7 +68,7 @@ async fn route(
             if !body.is_end_stream() {
                 state.set_linger();
             }
-            return refused;
+            return *refused;
         }
     };
     trace::settle(&mut parts.headers, shared.options.trace);
@@ -117,13 +117,13 @@ fn admit(
     state: &ConnectionState,
     door: &dyn Door,
     parts: &Parts,
-) -> Result<Principal, Response<Body>> {
+) -> Result<Principal, Box<Response<Body>>> {
     match door.access(parts) {
         Access::Management => manager(shared, state, parts, || door.credential(parts)).map_err(|error| {
             match error.code {
                 // Which page asks is nothing that a framework's own errors have words for.
-                "XB5005" | "XB5006" => forbidden(&error),
-                _ => door.refuse(&error),
+                "XB5005" | "XB5006" => Box::new(forbidden(&error)),
+                _ => Box::new(door.refuse(&error)),
             }
         }),
         Access::Invocation | Access::Open => Ok(caller(shared, state, parts, door)),
