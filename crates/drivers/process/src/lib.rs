@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The `process` driver: functions as sandboxed processes of this machine.
+
+pub mod archive;
