@@ -1,1 +1,40 @@
-//! Placeholder.
+//! The engine: the way of a call from a door to an instance and back, and all that is managed about
+//! functions. It knows ports only; the binary names their implementations.
+//!
+//! * managing: [`deploy`], [`control`], [`functions`], [`secrets`], [`garbage`], [`resume`]
+//! * calling: [`invoke`] → [`admit`] → [`pool`] → [`send`] → [`flight`] (recorded once, whatever happens)
+//! * behind the calls: [`keeper`] (scaling, keep-alive), [`blanks`], [`recorder`], [`log_hub`], [`metrics`]
+
+mod active;
+mod admit;
+mod answer;
+mod backup;
+mod batch;
+mod blanks;
+mod control;
+mod deploy;
+mod documents;
+mod engine;
+mod events;
+mod flight;
+mod functions;
+mod garbage;
+mod invoke;
+mod keeper;
+mod lines;
+mod log_hub;
+mod metrics;
+mod options;
+mod pool;
+mod recorder;
+mod request;
+mod resume;
+mod secrets;
+mod send;
+mod shared;
+mod shutdown;
+mod tenants;
+mod trace;
+
+pub use engine::{Contracts, Engine};
+pub use options::{EngineOptions, EngineParts};

@@ -1,0 +1,198 @@
+//! The way of a call: look up → may it → admit → revision → slot → instance → answer. Every step is one
+//! short function; whatever ends the call on its way records it.
+
+use crate::{
+    admit,
+    answer::follow,
+    engine::Engine,
+    flight::Flight,
+    pool::{Failure, NoSlot, Pool},
+    request,
+    send::send,
+    trace,
+};
+use async_trait::async_trait;
+use http::Request;
+use rand::RngExt as _;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio::time::Instant;
+use xebec_contracts::CallError;
+use xebec_core::{
+    Answer, Body, Digest, Invocation, InvokeError, Outcome,
+    outcome::{FunctionFault, PlatformFault},
+    policy::Visibility,
+    ports::invoker::Invoker,
+};
+
+/// Instances that may turn a call away, nothing sent yet, before the caller is told.
+const ATTEMPTS: u32 = 3;
+
+#[async_trait]
+impl Invoker for Engine {
+    async fn invoke(&self, invocation: Invocation) -> Result<Answer, Box<InvokeError>> {
+        let Some(deployed) = self.functions.get(&invocation.function) else {
+            return Err(self.not_found(&invocation));
+        };
+        let now = self.shared.now();
+        let admitted = admit::enter(&self.shared, &deployed, now);
+        let flight = Flight::new(admitted, deployed, &invocation);
+        self.admit(flight, invocation, now).await
+    }
+}
+
+impl Engine {
+    fn not_found(&self, invocation: &Invocation) -> Box<InvokeError> {
+        self.shared.totals.not_found.fetch_add(1, Ordering::Relaxed);
+        let key = &invocation.function;
+        let message = format!("there is no function {:?} in the tenant {:?}", key.name, key.tenant.as_str());
+        Box::new(InvokeError::platform(invocation.id, PlatformFault::NotFound, message))
+    }
+
+    async fn admit(
+        &self,
+        flight: Flight,
+        invocation: Invocation,
+        now: Duration,
+    ) -> Result<Answer, Box<InvokeError>> {
+        if self.is_stopping() {
+            return Err(flight.refuse(PlatformFault::Unavailable, "the server is stopping"));
+        }
+        let function = &flight.deployed.function;
+        if function.policy.visibility == Visibility::Authenticated
+            && !invocation.principal.may_invoke(&function.key.tenant)
+        {
+            let message = "the function asks for a credential that may call it";
+            return Err(flight.refuse(PlatformFault::Forbidden, message));
+        }
+        if let Err(refused) = flight.admitted.check(&flight.deployed, now) {
+            let mut error = flight.refuse(PlatformFault::Overloaded, refused.message);
+            error.retry_after = refused.retry_after;
+            return Err(error);
+        }
+        let revision = match invocation.revision {
+            None => function.traffic.pick(rand::rng().random()),
+            Some(wanted) if function.revision(&wanted).is_some() => wanted,
+            Some(wanted) => {
+                let message = format!("the function has no revision {}", wanted.short());
+                return Err(flight.refuse(PlatformFault::NotFound, message));
+            }
+        };
+        let until = invocation.timeout.map(|timeout| Instant::now() + timeout);
+        self.deliver(flight, revision, invocation.request, until).await
+    }
+
+    /// Brings the call to an instance, to another one where the first cannot take it after all.
+    async fn deliver(
+        &self,
+        mut flight: Flight,
+        revision: Digest,
+        mut request: Request<Body>,
+        until: Option<Instant>,
+    ) -> Result<Answer, Box<InvokeError>> {
+        flight.revision = Some(revision);
+        let mut prepared = false;
+        let mut attempt = 1;
+        loop {
+            let pool = match self.pool(&flight, revision).await {
+                Ok(pool) => pool,
+                Err(error) => return Err(flight.refuse(PlatformFault::Unavailable, error.to_string())),
+            };
+            let limits = &pool.revision.spec.limits;
+            if !prepared {
+                trace::ensure(request.headers_mut(), flight.id);
+                let Some(sent) = request::hold(request.body_mut(), limits.request_bytes) else {
+                    let message = format!("the request's body is larger than {} bytes", limits.request_bytes);
+                    return Err(flight.refuse(PlatformFault::TooLarge, message));
+                };
+                flight.request = sent;
+                prepared = true;
+            }
+            let lease = match pool.acquire(until).await {
+                Ok(lease) => lease,
+                Err(NoSlot::Closed) => continue,
+                Err(none) => return Err(without_slot(flight, none)),
+            };
+            let cold = lease.cold;
+            let Some((instance, slot)) = lease.take() else {
+                return Err(flight.refuse(PlatformFault::Internal, "a slot was lost"));
+            };
+            flight.begin(instance.clone(), cold);
+            match send(&flight, &instance, slot, request, &limits.clocks, until).await {
+                Ok(head) => {
+                    flight.answered(head.response.status().as_u16());
+                    let (timing, id) = (flight.timing, instance.id.clone());
+                    let response = head.response.map(|body| follow(body, flight, head.deadline));
+                    return Ok(Answer { response, revision, instance: id, timing });
+                }
+                Err(mut error) => match error.unsent.take() {
+                    Some(unsent) if attempt < ATTEMPTS => {
+                        request = *unsent;
+                        flight.take_back();
+                        attempt += 1;
+                    }
+                    _ => return Err(failed(flight, &pool, error)),
+                },
+            }
+        }
+    }
+
+    /// The pool of a revision, which is made where there is none.
+    async fn pool(&self, flight: &Flight, revision: Digest) -> Result<Arc<Pool>, xebec_core::Error> {
+        let active = &flight.admitted.active;
+        if !active.awake.load(Ordering::Relaxed) {
+            self.shared.keeper.wake(active);
+        }
+        match active.pool(&revision) {
+            Some(pool) => Ok(pool),
+            None => Box::pin(self.open_pool(active, revision)).await,
+        }
+    }
+}
+
+fn without_slot(flight: Flight, none: NoSlot) -> Box<InvokeError> {
+    match none {
+        NoSlot::Full(queue) => {
+            let message = format!("{queue} callers wait for this function already");
+            let mut error = flight.refuse(PlatformFault::Overloaded, message);
+            error.retry_after = Some(Duration::from_secs(1));
+            error
+        }
+        NoSlot::Late(patience) => {
+            let message = format!("no instance took the call within {patience:?}");
+            let mut error = flight.refuse(PlatformFault::Overloaded, message);
+            error.retry_after = Some(Duration::from_secs(1));
+            error
+        }
+        NoSlot::Failed(failure) => without_instance(flight, &failure),
+        // Asked again by the caller of this.
+        NoSlot::Closed => flight.refuse(PlatformFault::Unavailable, "the function is being changed"),
+    }
+}
+
+fn without_instance(flight: Flight, failure: &Failure) -> Box<InvokeError> {
+    let outcome = if failure.overloaded {
+        Outcome::PlatformError(PlatformFault::Overloaded)
+    } else {
+        Outcome::FunctionError(FunctionFault::FailedInit)
+    };
+    let message = if failure.overloaded {
+        failure.message.clone()
+    } else {
+        format!("the function could not be started: {}", failure.message)
+    };
+    let mut error = flight.fail(outcome, message);
+    error.log_tail.clone_from(&failure.tail);
+    error.retry_after = failure.retry_after;
+    error
+}
+
+fn failed(flight: Flight, pool: &Pool, failed: CallError) -> Box<InvokeError> {
+    let mut error = flight.fail(failed.outcome, failed.message);
+    error.output = failed.output;
+    error.exit_code = failed.exit_code;
+    error.contract = pool.revision.spec.contract.name.as_str().into();
+    error
+}

@@ -1,0 +1,169 @@
+//! What functions print, on its way to its port and to those who follow.
+
+use crate::batch::Batch;
+use futures_util::{StreamExt as _, stream, stream::BoxStream};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+use tokio::sync::broadcast;
+use xebec_core::{
+    Error, FunctionKey,
+    log::{LogLine, LogQuery, LogStream},
+    ports::records::Logs,
+};
+
+/// How far a follower may fall behind before it misses lines.
+const FOLLOW_BOUND: usize = 4096;
+
+/// A line with its place in the order of all lines.
+struct Numbered {
+    number: u64,
+    line: LogLine,
+}
+
+/// What functions print, on its way to its port and to those who follow.
+pub(crate) struct LogHub {
+    batch: Batch<LogLine>,
+    port: Arc<dyn Logs>,
+    followers: broadcast::Sender<Arc<Numbered>>,
+    numbered: AtomicU64,
+    /// Lines that functions printed faster than they may.
+    flooded: AtomicU64,
+}
+
+impl LogHub {
+    pub(crate) fn new(port: Arc<dyn Logs>, bound: usize) -> Self {
+        Self {
+            batch: Batch::new(bound),
+            port,
+            followers: broadcast::Sender::new(FOLLOW_BOUND),
+            numbered: AtomicU64::new(0),
+            flooded: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes a line.
+    pub(crate) fn push(&self, line: LogLine) {
+        self.batch.push_with(|| {
+            // Numbered under the batch's lock: the order of numbers is the order of the batch.
+            let number = self.numbered.fetch_add(1, Ordering::Relaxed) + 1;
+            if self.followers.receiver_count() > 0 {
+                // Fails only where the last follower has just left.
+                let _ = self.followers.send(Arc::new(Numbered { number, line: line.clone() }));
+            }
+            line
+        });
+    }
+
+    /// Counts a line that its instance printed faster than it may.
+    pub(crate) fn count_flooded(&self) {
+        self.flooded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Lines that were not kept.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.batch.dropped() + self.flooded.load(Ordering::Relaxed)
+    }
+
+    /// Writes what waits.
+    pub(crate) async fn flush(&self) -> Result<(), Error> {
+        let turn = self.batch.turn().await;
+        self.write(self.batch.take(&turn)).await
+    }
+
+    async fn write(&self, lines: Vec<LogLine>) -> Result<(), Error> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let count = lines.len() as u64;
+        let written = self.port.append(lines).await;
+        if written.is_err() {
+            self.batch.lost(count);
+        }
+        written
+    }
+
+    /// Lines so far, and with `follow` those that come, each once.
+    pub(crate) async fn read(
+        &self,
+        query: LogQuery,
+        follow: bool,
+    ) -> Result<BoxStream<'static, LogLine>, Error> {
+        // Nobody else writes until the query is through: what is in the port then is exactly what was
+        // numbered up to `seen`, so that a follower gets no line twice and misses none.
+        let turn = self.batch.turn().await;
+        let live = follow.then(|| self.followers.subscribe());
+        let (lines, seen) = self.batch.take_and(&turn, || self.numbered.load(Ordering::Relaxed));
+        self.write(lines).await?;
+        let past = self.port.query(&query).await?;
+        drop(turn);
+        let past = stream::iter(past);
+        Ok(match live {
+            None => past.boxed(),
+            Some(live) => past.chain(following(live, query, seen)).boxed(),
+        })
+    }
+
+    /// Forgets all lines of a function.
+    pub(crate) async fn forget(&self, function: &FunctionKey) -> Result<(), Error> {
+        self.flush().await?;
+        self.port.forget(function).await
+    }
+
+    /// The port, for trimming.
+    pub(crate) fn port(&self) -> &dyn Logs {
+        &*self.port
+    }
+
+    /// Writes in the background, for ever.
+    pub(crate) async fn write_behind(self: Arc<Self>) {
+        loop {
+            self.batch.gathered().await;
+            if let Err(error) = self.flush().await {
+                tracing::warn!(%error, "log lines were lost");
+            }
+        }
+    }
+}
+
+fn following(
+    live: broadcast::Receiver<Arc<Numbered>>,
+    query: LogQuery,
+    seen: u64,
+) -> impl futures_util::Stream<Item = LogLine> + Send {
+    stream::unfold((live, query, seen), |(mut live, query, seen)| async move {
+        loop {
+            match live.recv().await {
+                Ok(entry) if entry.number > seen && matches(&query, &entry.line) => {
+                    return Some((entry.line.clone(), (live, query, seen)));
+                }
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    if let Some(function) = query.function.clone() {
+                        return Some((missed_line(function, missed), (live, query, seen)));
+                    }
+                }
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    })
+}
+
+fn missed_line(function: FunctionKey, missed: u64) -> LogLine {
+    LogLine {
+        time: jiff::Timestamp::now(),
+        function,
+        instance: String::new(),
+        invocation: None,
+        stream: LogStream::Platform,
+        text: format!("lines came faster than they were read: up to {missed} are not shown here"),
+    }
+}
+
+fn matches(query: &LogQuery, line: &LogLine) -> bool {
+    query.function.as_ref().is_none_or(|function| *function == line.function)
+        && query.instance.as_ref().is_none_or(|instance| *instance == line.instance)
+        && query.invocation.is_none_or(|invocation| Some(invocation) == line.invocation)
+        && query.since.is_none_or(|since| line.time >= since)
+}

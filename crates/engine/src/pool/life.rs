@@ -1,0 +1,189 @@
+//! An instance's life, from the order to start it until everything it held is given back: one task, read
+//! from top to bottom.
+
+use super::{
+    Failure, Pool,
+    instance::{Announcer, Instance},
+    state::Order,
+};
+use crate::{lines::InstanceLines, tenants::Reservation};
+use rand::RngExt as _;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio::time::{Instant, timeout};
+use xebec_contracts::{Opening, Session};
+use xebec_core::{
+    ports::{
+        control::Happening,
+        driver::Start,
+        instance::{DESTROY_DEADLINE, Exit, InstanceId, InstanceIo},
+    },
+    workload::Workload,
+};
+
+/// What a contract gets to say why, once the instance has ended under its hands.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Lives an instance's life.
+pub(super) async fn live(pool: Arc<Pool>, order: Order, memory: Reservation) {
+    let begun = Instant::now();
+    let Order { number, cancelled } = order;
+    let instance = Arc::new(new_instance(&pool, number));
+    let start_clock = pool.revision.spec.limits.clocks.start;
+    let outcome = tokio::select! {
+        biased;
+        // Its other end is dropped when nobody waits for the start any more.
+        _ = cancelled => Err(None),
+        opened = timeout(start_clock, bring_up(&pool, &instance)) => match opened {
+            Ok(opened) => opened.map_err(Some),
+            Err(_) => Err(Some(format!("it did not come to take calls within {start_clock:?}"))),
+        },
+    };
+    pool.shared.blanks.refill(&pool.shared, &pool.environment);
+    let session = match outcome {
+        Ok(session) => session,
+        Err(why) => {
+            destroy(&instance).await;
+            if let Some(message) = why {
+                fail(&pool, &instance, message);
+            }
+            return drop(memory);
+        }
+    };
+    // Set once, here, before the pool hands out the first slot.
+    let _ = instance.session.set(session);
+    let took = begun.elapsed();
+    if !pool.started(&instance, took) {
+        destroy(&instance).await;
+        return drop(memory);
+    }
+    let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let ready = Happening::InstanceReady { instance: instance.id.to_string(), milliseconds };
+    pool.shared.events.tell(&pool.key, ready);
+
+    let reason = serve(&pool, &instance).await;
+    destroy(&instance).await;
+    drop(memory);
+    pool.gone(number);
+    let gone = Happening::InstanceGone { instance: instance.id.to_string(), reason };
+    pool.shared.events.tell(&pool.key, gone);
+}
+
+fn new_instance(pool: &Arc<Pool>, number: u64) -> Instance {
+    let id = InstanceId(format!("{}-{:08x}", pool.key.name, rand::rng().random::<u32>()).into());
+    let lines = InstanceLines::new(pool.shared.clone(), pool.key.clone(), id.to_string());
+    Instance::new(id, number, pool.clone(), Arc::new(lines))
+}
+
+/// Starts it and brings it to the point where it takes calls.
+async fn bring_up(pool: &Arc<Pool>, instance: &Arc<Instance>) -> Result<Arc<dyn Session>, String> {
+    let io = start(pool, instance).await?;
+    // Set once, here: whatever happens from now on, it is destroyed at the end.
+    let _ = instance.io.set(io.clone());
+    let spec = &pool.revision.spec;
+    let command = if spec.command.is_empty() { &pool.environment.command } else { &spec.command };
+    let opening = Opening {
+        io: io.clone(),
+        spec: spec.contract.clone(),
+        command: command.clone(),
+        limits: spec.limits.clone(),
+        slots: Arc::new(Announcer { pool: pool.clone(), number: instance.number }),
+        lines: instance.lines.clone(),
+    };
+    let mut opened = pool.contract.open(opening);
+    tokio::select! {
+        biased;
+        opened = &mut opened => opened.map_err(|error| error.0),
+        exit = io.exited() => match timeout(LAST_WORDS, opened).await {
+            Ok(Err(error)) => Err(error.0),
+            _ => Err(format!("it {exit} before it took calls")),
+        },
+    }
+}
+
+/// Makes a blank an instance where there is one, else starts from nothing.
+async fn start(pool: &Arc<Pool>, instance: &Arc<Instance>) -> Result<Arc<dyn InstanceIo>, String> {
+    let start = Start {
+        instance: instance.id.clone(),
+        function: pool.key.clone(),
+        revision: pool.revision.clone(),
+        environment: pool.environment.clone(),
+        secrets: pool.secrets.clone(),
+        lines: instance.lines.clone(),
+    };
+    let spec = &pool.revision.spec;
+    let fits_blanks = spec.command.is_empty() && matches!(spec.workload, Workload::Code { .. });
+    if fits_blanks && let Some(blank) = pool.shared.blanks.take(&pool.environment) {
+        match pool.driver.specialize(blank, start.clone()).await {
+            Ok(io) => {
+                pool.shared.totals.blanks_used.fetch_add(1, Ordering::Relaxed);
+                return Ok(io);
+            }
+            // The blank may have died in its sleep, which says nothing about the function.
+            Err(error) => tracing::debug!(%error, "a blank could not be specialised, starting without"),
+        }
+    }
+    pool.driver.start(start).await.map_err(|error| error.to_string())
+}
+
+fn fail(pool: &Arc<Pool>, instance: &Arc<Instance>, message: String) {
+    let failed = Happening::StartFailed { message: message.clone() };
+    pool.shared.events.tell(&pool.key, failed);
+    instance.lines.platform(format!("start failed: {message}"));
+    let tail = instance.lines.tail();
+    pool.start_failed(instance.number, Failure { message, tail, overloaded: false, retry_after: None });
+}
+
+/// Waits until the instance has ended or is not wanted any more; returns why, for people.
+async fn serve(pool: &Arc<Pool>, instance: &Arc<Instance>) -> String {
+    let Some(io) = instance.io.get() else { return String::new() };
+    let exited = io.exited();
+    tokio::pin!(exited);
+    tokio::select! {
+        exit = &mut exited => return ended(pool, instance, exit),
+        () = instance.wake.notified() => {}
+    }
+    // Retired: what is in flight goes on, each call held by its own clocks.
+    let last_call = pool.revision.spec.limits.clocks.run + LAST_WORDS;
+    let done = async {
+        while pool.busy_on(instance.number) > 0 {
+            instance.wake.notified().await;
+        }
+    };
+    tokio::select! {
+        exit = &mut exited => return ended(pool, instance, exit),
+        _ = timeout(last_call, done) => {}
+    }
+    let grace = pool.shared.options.stop_grace;
+    if let Some(session) = instance.session() {
+        tokio::select! {
+            _ = &mut exited => {}
+            _ = timeout(grace + LAST_WORDS, session.close(grace)) => {}
+        }
+    }
+    "not needed any more".to_owned()
+}
+
+fn ended(pool: &Arc<Pool>, instance: &Arc<Instance>, exit: Exit) -> String {
+    let in_flight = pool.busy_on(instance.number);
+    instance.set_exit(exit);
+    // It gets no more calls from here on, long before it is destroyed.
+    pool.retire(instance.number);
+    let text = match in_flight {
+        0 => format!("the instance {exit}"),
+        1 => format!("the instance {exit} with a call in flight"),
+        calls => format!("the instance {exit} with {calls} calls in flight"),
+    };
+    instance.lines.platform(text.clone());
+    text
+}
+
+/// Ends it and gives back everything it held.
+async fn destroy(instance: &Arc<Instance>) {
+    let Some(io) = instance.io.get() else { return };
+    if timeout(DESTROY_DEADLINE, io.destroy()).await.is_err() {
+        tracing::warn!(instance = %instance.id, "the driver did not destroy the instance within its deadline");
+    }
+}
