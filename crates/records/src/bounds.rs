@@ -35,11 +35,36 @@ pub(crate) async fn trim(database: &Database, table: Table, retention: &Retentio
     });
     let rows = u64::try_from(rows.await?).unwrap_or(0);
     gone += delete(database, table, rows.saturating_sub(retention.entries), None).await?;
+    clean_up(database, gone).await?;
+    Ok(gone)
+}
+
+/// Deletes the oldest rows until what the file holds is within `max_bytes`; returns how many rows went.
+pub(crate) async fn trim_to_size(database: &Database, table: Table, max_bytes: u64) -> Result<u64, Error> {
+    let mut gone = 0;
+    while database.read(used_bytes).await? > max_bytes {
+        match delete(database, table, CHUNK, None).await? {
+            // The rest is not this table's.
+            0 => break,
+            deleted => gone += deleted,
+        }
+    }
+    clean_up(database, gone).await?;
+    Ok(gone)
+}
+
+fn used_bytes(connection: &Connection) -> Result<u64, Fault> {
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let pages = number("page_count")? - number("freelist_count")?;
+    Ok(u64::try_from(pages * number("page_size")?).unwrap_or(0))
+}
+
+async fn clean_up(database: &Database, gone: u64) -> Result<(), Error> {
     if gone > 0 {
         origins::prune(database).await?;
         database.shrink().await?;
     }
-    Ok(gone)
+    Ok(())
 }
 
 /// Deletes at most `most` rows that meet a condition on `?2`, oldest first, in small steps.

@@ -26,30 +26,36 @@ const TABLE: Table = Table { name: "logs", time: "time" };
 
 /// Lines in SQLite.
 #[derive(Clone)]
-pub struct SqliteLogs(pub(crate) Arc<Database>);
+pub struct SqliteLogs {
+    pub(crate) database: Arc<Database>,
+    pub(crate) max_bytes: u64,
+}
 
 #[async_trait]
 impl Logs for SqliteLogs {
     async fn append(&self, lines: Vec<LogLine>) -> Result<(), Error> {
-        if lines.is_empty() { Ok(()) } else { self.0.write(Append(lines)).await }
+        if lines.is_empty() { Ok(()) } else { self.database.write(Append(lines)).await }
     }
 
     async fn query(&self, query: &LogQuery) -> Result<Vec<LogLine>, Error> {
         let query = query.clone();
-        self.0.read(move |connection| lines(connection, &query)).await
+        self.database.read(move |connection| lines(connection, &query)).await
     }
 
     async fn trim(&self, retention: &Retention) -> Result<u64, Error> {
-        bounds::trim(&self.0, TABLE, retention).await
+        let gone = bounds::trim(&self.database, TABLE, retention).await?;
+        Ok(gone + bounds::trim_to_size(&self.database, TABLE, self.max_bytes).await?)
     }
 
     async fn forget(&self, function: &FunctionKey) -> Result<(), Error> {
         let key = function.clone();
-        let Some(function) = self.0.read(move |connection| origins::function(connection, &key)).await? else {
+        let Some(function) =
+            self.database.read(move |connection| origins::function(connection, &key)).await?
+        else {
             return Ok(());
         };
         let of_function = ("function = ?2".to_owned(), Value::from(function));
-        bounds::delete(&self.0, TABLE, u64::MAX, Some(of_function)).await?;
+        bounds::delete(&self.database, TABLE, u64::MAX, Some(of_function)).await?;
         Ok(())
     }
 }
