@@ -21,12 +21,12 @@ fn record(index: usize, functions: usize, received: Timestamp) -> InvocationReco
     InvocationRecord {
         id: InvocationId::new(),
         // Half of all calls are of one function.
-        function: function(if index % 2 == 0 { 0 } else { index % functions }),
+        function: function(if index.is_multiple_of(2) { 0 } else { index % functions }),
         revision: Some(xebec_core::Digest::of("x")),
         instance: Some("process-0123456789".to_owned()),
         received,
         timing: Timing { cold: false, wait_us: 12, first_byte_us: 812, run_us: 845 },
-        outcome: if index % 5000 == 0 {
+        outcome: if index.is_multiple_of(5000) {
             Outcome::FunctionError(FunctionFault::Crash)
         } else {
             Outcome::Success
