@@ -12,14 +12,35 @@ mod error;
 mod exec;
 mod spec;
 
+#[cfg(target_os = "linux")]
+mod cgroup;
+#[cfg(target_os = "linux")]
+mod channel;
+#[cfg(target_os = "linux")]
+mod egress;
+#[cfg(target_os = "linux")]
+mod host;
+#[cfg(target_os = "linux")]
+mod inside;
+#[cfg(target_os = "linux")]
+mod mounts;
+#[cfg(target_os = "linux")]
+mod spawner;
+#[cfg(not(target_os = "linux"))]
 mod unsupported;
-use unsupported as host;
+#[cfg(target_os = "linux")]
+mod wire;
 
 pub use enforcement::{Enforcement, Protection};
 pub use error::SandboxError;
 pub use exec::{Exec, ProcessExit, SandboxExit, Stream};
-pub use host::{Process, Sandbox, Spawner, Zygote, spawner_main};
+#[cfg(target_os = "linux")]
+pub use host::{Process, Sandbox, Spawner, Zygote};
+#[cfg(target_os = "linux")]
+pub use spawner::spawner_main;
 pub use spec::{Bind, Network, SandboxLimits, SandboxSpec, SpawnerOptions};
+#[cfg(not(target_os = "linux"))]
+pub use unsupported::{Process, Sandbox, Spawner, Zygote, spawner_main};
 
 /// The first argument with which the binary re-executes itself as the spawner. `main` must look for it
 /// before it does anything else and call [`spawner_main`].

@@ -1,0 +1,78 @@
+//! Calls over a link, and the answers that come back under their numbers.
+
+use super::ANSWER_DEADLINE;
+use crate::{
+    channel::Link,
+    wire::{self, Call},
+};
+use parking_lot::Mutex;
+use serde::Serialize;
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{BorrowedFd, OwnedFd},
+    sync::atomic::{AtomicU64, Ordering},
+};
+use tokio::sync::oneshot;
+
+/// An answer and the descriptors that came with it.
+pub(super) type Answered<R> = (R, Vec<OwnedFd>);
+
+/// Who waits for which answer. Dropping the senders, when the link closes, wakes all of them.
+#[derive(Debug)]
+pub(super) struct Waiting<R> {
+    serial: AtomicU64,
+    senders: Mutex<Option<HashMap<u64, oneshot::Sender<Answered<R>>>>>,
+}
+
+impl<R> Waiting<R> {
+    pub(super) fn new() -> Self {
+        Self { serial: AtomicU64::new(1), senders: Mutex::new(Some(HashMap::new())) }
+    }
+
+    /// A number for a call, and where its answer will come.
+    pub(super) fn register(&self) -> io::Result<(u64, oneshot::Receiver<Answered<R>>)> {
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        match self.senders.lock().as_mut() {
+            Some(senders) => senders.insert(serial, sender),
+            None => return Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        Ok((serial, receiver))
+    }
+
+    /// Delivers an answer; gives it back where nobody waits for it any more.
+    pub(super) fn resolve(&self, serial: u64, answer: Answered<R>) -> Option<Answered<R>> {
+        let sender = self.senders.lock().as_mut().and_then(|senders| senders.remove(&serial));
+        match sender {
+            Some(sender) => sender.send(answer).err(),
+            None => Some(answer),
+        }
+    }
+
+    /// No answers will come any more.
+    pub(super) fn close(&self) {
+        self.senders.lock().take();
+    }
+}
+
+/// Sends a call and waits for its answer. Fails with `BrokenPipe` when the other side is gone.
+pub(super) async fn call<T: Serialize, R>(
+    link: &Link,
+    waiting: &Waiting<R>,
+    call: T,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<Answered<R>> {
+    let (serial, answer) = waiting.register()?;
+    link.send(&wire::encode(&Call { serial, call })?, descriptors).await?;
+    within_deadline(answer).await
+}
+
+/// Waits for an answer.
+pub(super) async fn within_deadline<T>(answer: oneshot::Receiver<T>) -> io::Result<T> {
+    match tokio::time::timeout(ANSWER_DEADLINE, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within 20 s")),
+    }
+}

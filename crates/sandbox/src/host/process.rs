@@ -1,0 +1,139 @@
+//! A process inside a sandbox.
+
+use super::{
+    fate::Fate,
+    starter::{Exited, Started, Starter},
+};
+use crate::{ProcessExit, cgroup};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::{net::unix::pipe, sync::oneshot};
+
+/// A process inside a sandbox. Dropping it kills the process and everything it started.
+#[derive(Debug)]
+pub struct Process {
+    /// Its standard input, where that is a pipe. Dropping it closes it.
+    pub stdin: Option<pipe::Sender>,
+    /// Its standard output, where that is a pipe. Ends when the last process that holds it closed it.
+    pub stdout: Option<pipe::Receiver>,
+    /// Its standard error, where that is a pipe of its own.
+    pub stderr: Option<pipe::Receiver>,
+    pid: i32,
+    starter: Arc<Starter>,
+    fate: Arc<Fate>,
+    kills: Arc<Kills>,
+    exit: Option<oneshot::Receiver<Exited>>,
+    leftovers: bool,
+    exited: Option<ProcessExit>,
+}
+
+/// The sandbox's count of kills for memory, and how far it has been looked at.
+#[derive(Debug)]
+pub(super) struct Kills {
+    file: Option<PathBuf>,
+    seen: AtomicU64,
+}
+
+impl Kills {
+    pub(super) fn new(file: Option<PathBuf>) -> Self {
+        Self { file, seen: AtomicU64::new(0) }
+    }
+
+    /// Whether there were any since this was last asked.
+    fn any_new(&self) -> bool {
+        let count = self.file.as_deref().map_or(0, cgroup::kills);
+        self.seen.fetch_max(count, Ordering::Relaxed) < count
+    }
+}
+
+impl Process {
+    pub(super) fn new(
+        started: Started,
+        starter: Arc<Starter>,
+        fate: Arc<Fate>,
+        kills: Arc<Kills>,
+        (stdin, stdout, stderr): (Option<pipe::Sender>, Option<pipe::Receiver>, Option<pipe::Receiver>),
+    ) -> Self {
+        Self {
+            stdin,
+            stdout,
+            stderr,
+            pid: started.pid,
+            starter,
+            fate,
+            kills,
+            exit: Some(started.exit),
+            leftovers: true,
+            exited: None,
+        }
+    }
+
+    /// Its process id inside.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Completes when it has ended; what it started may still run. May be cancelled and called again.
+    pub async fn wait(&mut self) -> ProcessExit {
+        if let Some(exited) = self.exited {
+            return exited;
+        }
+        let exited = match &mut self.exit {
+            Some(exit) => exit.await.ok(),
+            None => None,
+        };
+        self.exit = None;
+        let exit = match exited {
+            Some(Exited { status, leftovers }) => {
+                self.leftovers = leftovers;
+                self.read_status(status)
+            }
+            None => {
+                // The whole sandbox went.
+                let end = self.fate.wait().await;
+                self.leftovers = false;
+                ProcessExit { code: None, signal: Some(libc::SIGKILL), out_of_memory: end.out_of_memory }
+            }
+        };
+        self.exited = Some(exit);
+        exit
+    }
+
+    fn read_status(&self, status: i32) -> ProcessExit {
+        let (code, signal) = if libc::WIFSIGNALED(status) {
+            (None, Some(libc::WTERMSIG(status)))
+        } else {
+            (Some(libc::WEXITSTATUS(status)), None)
+        };
+        // A process that ended well did not miss whatever was killed.
+        let out_of_memory = code != Some(0) && self.kills.any_new();
+        ProcessExit { code, signal, out_of_memory }
+    }
+
+    /// Kills it and everything it started. [`wait`](Self::wait) tells when it is gone.
+    pub fn kill(&self) {
+        if self.exited.is_none() || self.leftovers {
+            self.starter.kill(self.pid);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(exit) = &mut self.exit
+            && let Ok(exited) = exit.try_recv()
+        {
+            self.exit = None;
+            self.leftovers = exited.leftovers;
+        }
+        // Else the starter says later what was left, and whoever reads that sees to it.
+        if self.exit.is_some() || self.leftovers {
+            self.starter.kill(self.pid);
+        }
+    }
+}

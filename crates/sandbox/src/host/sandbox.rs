@@ -1,0 +1,473 @@
+//! The handle to a sandbox.
+
+use super::{
+    END_DEADLINE,
+    calls::{Waiting, call},
+    fate::Fate,
+    process::{Kills, Process},
+    spawner::Spawner,
+    starter::Starter,
+};
+use crate::{
+    Bind, Exec, Network, SandboxError, SandboxExit, SandboxLimits, SandboxSpec, Stream,
+    channel::{Link, MAX_BODY, Receiver},
+    egress::{self, Way},
+    inside::root,
+    wire::{
+        self, Fault, InitAnswer, InitCall, Place, SpawnerCall, Taken,
+        start::{Step, pack_start},
+    },
+};
+use rustix::{fs::MemfdFlags, pipe::PipeFlags};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Write},
+    net::{Ipv4Addr, SocketAddr},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+};
+use tokio::{
+    net::{TcpSocket, TcpStream, UnixStream, unix::pipe},
+    task::AbortHandle,
+};
+
+/// How long a connection into a sandbox may take: nothing but a full queue inside delays it.
+const CONNECT_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A sandbox. Cheap to clone; dropping the last clone destroys it.
+#[derive(Clone, Debug)]
+pub struct Sandbox(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: String,
+    seat: u32,
+    spawner: Spawner,
+    fate: Arc<Fate>,
+    init: Arc<Init>,
+    starter: Arc<Starter>,
+    kills: Arc<Kills>,
+    variables: BTreeMap<String, String>,
+    directory: PathBuf,
+    memory_file: Option<PathBuf>,
+    run_directory: PathBuf,
+    /// Keeps `run_directory` valid.
+    _run: OwnedFd,
+    readers: [AbortHandle; 2],
+    way_out: Option<Way>,
+}
+
+#[derive(Debug)]
+struct Init {
+    link: Link,
+    waiting: Waiting<Result<(), Fault>>,
+}
+
+impl Sandbox {
+    /// Makes a handle of what the spawner handed over, and the sandbox what its specification says.
+    pub(super) async fn take_over(
+        spawner: Spawner,
+        spec: SandboxSpec,
+        taken: Taken,
+        descriptors: Vec<OwnedFd>,
+        fate: Arc<Fate>,
+    ) -> Result<Self, SandboxError> {
+        let mut descriptors = descriptors.into_iter();
+        let mut next = || descriptors.next().ok_or(SandboxError::SpawnerGone);
+        let init = Arc::new(Init { link: Link::new(next()?)?, waiting: Waiting::new() });
+        let starter = Arc::new(Starter::new(next()?)?);
+        let run = next()?;
+        let tunnel = if taken.tunnel { Some(next()?) } else { None };
+        let way_out = match (spec.network, tunnel) {
+            (Network::Outward, Some(tunnel)) => Some(egress::open(tunnel)?),
+            // Closing a tunnel's descriptor takes the tunnel away, and the way out with it.
+            _ => None,
+        };
+        let readers = [
+            tokio::spawn(Arc::clone(&init).read()).abort_handle(),
+            tokio::spawn(Arc::clone(&starter).read()).abort_handle(),
+        ];
+        let sandbox = Self(Arc::new(Inner {
+            id: spec.id,
+            seat: taken.seat,
+            spawner,
+            fate,
+            init,
+            starter,
+            kills: Arc::new(Kills::new(taken.kills_file)),
+            variables: spec.variables,
+            directory: spec.directory.unwrap_or_else(|| PathBuf::from("/")),
+            memory_file: taken.memory_file,
+            run_directory: PathBuf::from(format!("/proc/self/fd/{}", run.as_raw_fd())),
+            _run: run,
+            readers,
+            way_out,
+        }));
+        tokio::try_join!(
+            sandbox.attach(&spec.binds, descriptors.collect()),
+            sandbox.limit_inside(&spec.limits)
+        )?;
+        Ok(sandbox)
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// Starts a process inside.
+    ///
+    /// # Errors
+    /// [`SandboxError::NoProgram`] where there is none to start, [`SandboxError::Ended`].
+    pub async fn spawn(&self, exec: Exec) -> Result<Process, SandboxError> {
+        let inner = &self.0;
+        let mut ends = Vec::with_capacity(3);
+        let mut streams = Streams::default();
+        if exec.stdin == Stream::Pipe {
+            let (theirs, ours) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
+            streams.stdin = Some(pipe::Sender::from_owned_fd(ours)?);
+            ends.push(theirs);
+        }
+        for (stream, kept) in [(exec.stdout, &mut streams.stdout), (exec.stderr, &mut streams.stderr)] {
+            if stream == Stream::Pipe {
+                let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
+                *kept = Some(pipe::Receiver::from_owned_fd(ours)?);
+                ends.push(theirs);
+            }
+        }
+        let descriptors: Vec<_> =
+            ends.iter().map(AsFd::as_fd).chain(exec.descriptors.iter().map(AsFd::as_fd)).collect();
+        let pack = |serial| pack_start(serial, &exec, &inner.variables, &inner.directory);
+        match inner.starter.start(pack, &descriptors).await {
+            Ok(Ok(started)) => Ok(Process::new(
+                started,
+                Arc::clone(&inner.starter),
+                Arc::clone(&inner.fate),
+                Arc::clone(&inner.kills),
+                (streams.stdin, streams.stdout, streams.stderr),
+            )),
+            Ok(Err((step, errno))) => Err(not_started(step, errno, &exec, &inner.directory)),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                Err(SandboxError::Invalid(error.to_string()))
+            }
+            Err(error) => Err(self.ended_or(error).await),
+        }
+    }
+
+    /// Adds a bind.
+    ///
+    /// # Errors
+    /// [`SandboxError::Failed`] where the host's path is not there or the place inside cannot be made.
+    pub async fn bind(&self, bind: Bind) -> Result<(), SandboxError> {
+        check_bind(&bind, self.0.spawner.abilities().landlock)?;
+        let mounts = SpawnerCall::Mounts { seat: self.0.seat, binds: vec![bind.clone()] };
+        let (_, descriptors) = self.0.spawner.call("bind a path of the host", mounts).await?;
+        self.attach(&[bind], descriptors).await
+    }
+
+    /// Sets what it may use, from now on.
+    ///
+    /// # Errors
+    /// [`SandboxError::Failed`], e.g. where it holds more memory than that already.
+    pub async fn set_limits(&self, limits: SandboxLimits) -> Result<(), SandboxError> {
+        self.0.spawner.call("set limits", SpawnerCall::Limit { seat: self.0.seat, limits }).await?;
+        self.limit_inside(&limits).await
+    }
+
+    /// Writes a file inside, whole or not at all. It belongs to the sandbox's user and has this mode.
+    ///
+    /// # Errors
+    /// [`SandboxError::Failed`] where it cannot be written there; [`SandboxError::Invalid`].
+    pub async fn write_file(&self, inside: &Path, contents: &[u8], mode: u32) -> Result<(), SandboxError> {
+        check_inside(inside)?;
+        if contents.len() > MAX_BODY {
+            return Err(SandboxError::Invalid(format!("{} is larger than 64 MiB", inside.display())));
+        }
+        let memory = rustix::fs::memfd_create("xebec-file", MemfdFlags::CLOEXEC).map_err(io::Error::from)?;
+        let mut memory = File::from(memory);
+        memory.write_all(contents)?;
+        let write = InitCall::Write { path: inside.to_owned(), mode: mode & 0o777 };
+        let what = || format!("write {}", inside.display());
+        self.ask(what, write, &[&OwnedFd::from(memory)]).await.map(drop)
+    }
+
+    /// The directory that is `/run/xebec` inside, as this process (and no other) can name it: for sockets
+    /// that either side listens on. It is a small tmpfs; what this process makes in it belongs to its own
+    /// user, so a socket must be opened to others (mode 666) before the function can connect to it.
+    pub fn run_directory(&self) -> &Path {
+        &self.0.run_directory
+    }
+
+    /// Connects to `127.0.0.1:port` inside.
+    ///
+    /// # Errors
+    /// [`SandboxError::System`] with `ConnectionRefused` where nothing listens; [`SandboxError::Ended`].
+    pub async fn connect(&self, port: u16) -> Result<TcpStream, SandboxError> {
+        let descriptors = self.ask(|| "open a socket inside".to_owned(), InitCall::Socket, &[]).await?;
+        let socket =
+            descriptors.into_iter().next().ok_or(io::ErrorKind::InvalidData).map_err(io::Error::from)?;
+        let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(socket));
+        let connecting = socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let stream = tokio::time::timeout(CONNECT_DEADLINE, connecting)
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// Connects to a Unix socket by its path inside.
+    ///
+    /// # Errors
+    /// [`SandboxError::System`] with `NotFound` or `ConnectionRefused` where nothing listens;
+    /// [`SandboxError::Ended`].
+    pub async fn connect_socket(&self, inside: &Path) -> Result<UnixStream, SandboxError> {
+        check_inside(inside)?;
+        let connect = InitCall::Connect { path: inside.to_owned() };
+        let descriptors = self.ask(|| format!("connect to {}", inside.display()), connect, &[]).await?;
+        let socket =
+            descriptors.into_iter().next().ok_or(io::ErrorKind::InvalidData).map_err(io::Error::from)?;
+        Ok(UnixStream::from_std(socket.into())?)
+    }
+
+    /// Signals every process of the function's.
+    ///
+    /// # Errors
+    /// [`SandboxError::Ended`].
+    pub async fn signal_all(&self, signal: i32) -> Result<(), SandboxError> {
+        if signal == libc::SIGKILL {
+            self.kill();
+            return Ok(());
+        }
+        self.ask(|| format!("send signal {signal}"), InitCall::Signal { signal }, &[]).await.map(drop)
+    }
+
+    /// Ends it: kills and reaps all of it and gives back what it held. Does not wait.
+    pub fn kill(&self) {
+        self.0.end();
+    }
+
+    /// Completes when all of it is gone. Any number of waiters, also late ones.
+    pub async fn exited(&self) -> SandboxExit {
+        self.0.fate.wait().await
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&self) -> Option<SandboxExit> {
+        self.0.fate.now()
+    }
+
+    /// Memory it holds now, where a control group counts it.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        std::fs::read_to_string(self.0.memory_file.as_ref()?).ok()?.trim().parse().ok()
+    }
+
+    /// Whether it has a way out of its network.
+    pub fn has_way_out(&self) -> bool {
+        self.0.way_out.is_some()
+    }
+
+    /// Ends it and waits until all of it is gone.
+    pub async fn destroy(&self) {
+        self.0.end();
+        if tokio::time::timeout(END_DEADLINE, self.exited()).await.is_err() {
+            tracing::warn!(sandbox = %self.0.id, "a sandbox did not end within 10 s");
+        }
+    }
+
+    async fn attach(&self, binds: &[Bind], mounts: Vec<OwnedFd>) -> Result<(), SandboxError> {
+        if binds.is_empty() {
+            return Ok(());
+        }
+        let places =
+            binds.iter().map(|bind| Place { inside: bind.inside.clone(), directory: bind.host.is_dir() });
+        let attach = InitCall::Attach { places: places.collect() };
+        self.ask(|| "attach a bind".to_owned(), attach, &mounts.iter().collect::<Vec<_>>()).await.map(drop)
+    }
+
+    /// Sets the limits that the init sees to.
+    async fn limit_inside(&self, limits: &SandboxLimits) -> Result<(), SandboxError> {
+        let abilities = self.0.spawner.abilities();
+        let data_bytes = limits.memory_bytes.filter(|_| !abilities.memory_group);
+        let processes = limits.processes.filter(|_| !abilities.pids_group).map(|most| u64::from(most) + 2);
+        if limits.scratch_bytes.is_none() && data_bytes.is_none() && processes.is_none() {
+            return Ok(());
+        }
+        let limit = InitCall::Limit { scratch_bytes: limits.scratch_bytes, data_bytes, processes };
+        self.ask(|| "set limits".to_owned(), limit, &[]).await.map(drop)
+    }
+
+    async fn ask(
+        &self,
+        what: impl FnOnce() -> String,
+        request: InitCall,
+        descriptors: &[&OwnedFd],
+    ) -> Result<Vec<OwnedFd>, SandboxError> {
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        match call(&self.0.init.link, &self.0.init.waiting, request, &descriptors).await {
+            Ok((Ok(()), descriptors)) => Ok(descriptors),
+            Ok((Err(fault), _)) => Err(match fault.errno {
+                Some(errno @ (libc::ECONNREFUSED | libc::ENOENT | libc::EAGAIN)) => {
+                    io::Error::from_raw_os_error(errno).into()
+                }
+                _ => SandboxError::Failed { what: what(), why: fault.what },
+            }),
+            Err(error) => Err(self.ended_or(error).await),
+        }
+    }
+
+    /// Why the other side fell silent: mostly because the sandbox has ended, which is known a moment later.
+    async fn ended_or(&self, error: io::Error) -> SandboxError {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            return error.into();
+        }
+        self.0.end();
+        match tokio::time::timeout(END_DEADLINE, self.exited()).await {
+            Ok(exit) => SandboxError::Ended(exit),
+            Err(_) => error.into(),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Streams {
+    stdin: Option<pipe::Sender>,
+    stdout: Option<pipe::Receiver>,
+    stderr: Option<pipe::Receiver>,
+}
+
+impl Inner {
+    fn end(&self) {
+        if self.fate.now().is_none() && self.fate.request() {
+            self.spawner.tell(SpawnerCall::End { seat: self.seat });
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end();
+        self.readers.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl Init {
+    /// Reads answers until the init ends.
+    async fn read(self: Arc<Self>) {
+        let mut receiver = Receiver::new();
+        while let Ok(Some(message)) = self.link.receive(&mut receiver).await {
+            let Ok(answer) = wire::decode::<InitAnswer>(&message.body) else { break };
+            self.waiting.resolve(answer.serial, (answer.result, message.descriptors));
+        }
+        self.waiting.close();
+    }
+}
+
+fn not_started(step: Step, errno: i32, exec: &Exec, directory: &Path) -> SandboxError {
+    let program = exec.argv.first().cloned().unwrap_or_default();
+    let error = io::Error::from_raw_os_error(errno);
+    match (step, errno) {
+        (Step::Program, libc::ENOENT) if !program.contains('/') => {
+            SandboxError::NoProgram { program, why: "there is no such program in PATH".to_owned() }
+        }
+        (Step::Program, libc::ENOENT) => SandboxError::NoProgram {
+            program,
+            why: "there is no such file inside, or the interpreter or loader that it names".to_owned(),
+        },
+        (Step::Program, libc::EACCES) => {
+            SandboxError::NoProgram { program, why: "it is not executable".to_owned() }
+        }
+        (Step::Program, libc::ENOEXEC) => SandboxError::NoProgram {
+            program,
+            why: "it is neither a program nor a script with #!".to_owned(),
+        },
+        (Step::Program, _) => SandboxError::NoProgram { program, why: error.to_string() },
+        (Step::Directory, _) => {
+            let directory = exec.directory.as_deref().unwrap_or(directory);
+            SandboxError::Failed { what: format!("enter {}", directory.display()), why: error.to_string() }
+        }
+        (Step::Fork, libc::EAGAIN) => SandboxError::Failed {
+            what: format!("start {program:?}"),
+            why: "its limit on processes is reached".to_owned(),
+        },
+        (Step::Fork, _) => {
+            SandboxError::Failed { what: format!("start {program:?}"), why: error.to_string() }
+        }
+    }
+}
+
+/// Checks a specification.
+pub(super) fn check(spec: &SandboxSpec, landlock: bool) -> Result<(), SandboxError> {
+    let named = !spec.id.is_empty()
+        && spec.id.len() <= 128
+        && spec.id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if !named {
+        let id = &spec.id;
+        return Err(SandboxError::Invalid(format!(
+            "the id {id:?} is not 1 to 128 letters, digits and hyphens"
+        )));
+    }
+    const MOST_BINDS: usize = 32;
+    if spec.binds.len() > MOST_BINDS {
+        return Err(SandboxError::Invalid(format!("a sandbox has {MOST_BINDS} binds at most")));
+    }
+    spec.binds.iter().try_for_each(|bind| check_bind(bind, landlock))
+}
+
+fn check_bind(bind: &Bind, landlock: bool) -> Result<(), SandboxError> {
+    if !bind.host.is_absolute() {
+        return Err(SandboxError::Invalid(format!("{} is not absolute", bind.host.display())));
+    }
+    check_inside(&bind.inside)?;
+    if bind.writable && landlock && !root::may_be_written(&bind.inside) {
+        return Err(SandboxError::Invalid(format!(
+            "{} cannot be written inside: bind it below {}",
+            bind.inside.display(),
+            root::writable_places()
+        )));
+    }
+    Ok(())
+}
+
+fn check_inside(inside: &Path) -> Result<(), SandboxError> {
+    let mut components = inside.components();
+    let plain = components.next() == Some(Component::RootDir)
+        && components.clone().next().is_some()
+        && components.all(|it| matches!(it, Component::Normal(_)));
+    let own = ["/proc", "/dev", "/etc", "/run/xebec"].iter().any(|own| inside == Path::new(own));
+    if !plain || own {
+        return Err(SandboxError::Invalid(format!(
+            "{} is not a path inside that can be used",
+            inside.display()
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_specifications_are_refused() {
+        let bind =
+            |host: &str, inside: &str, writable| Bind { host: host.into(), inside: inside.into(), writable };
+        let with =
+            |id: &str, bind| SandboxSpec { id: id.into(), binds: vec![bind], ..SandboxSpec::default() };
+        assert!(check(&with("a-1", bind("/x", "/code", false)), true).is_ok());
+        assert!(check(&with("a-1", bind("/x", "/tmp/y", true)), true).is_ok());
+        for (id, bind) in [
+            ("", bind("/x", "/code", false)),
+            ("../a", bind("/x", "/code", false)),
+            ("a", bind("x", "/code", false)),
+            ("a", bind("/x", "code", false)),
+            ("a", bind("/x", "/", false)),
+            ("a", bind("/x", "/code/../etc", false)),
+            ("a", bind("/x", "/proc", false)),
+            ("a", bind("/x", "/elsewhere", true)),
+        ] {
+            assert!(check(&with(id, bind.clone()), true).is_err(), "{id:?} {bind:?}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The starter: a sandbox's second process. It is as confined as what it starts – user, system calls, files,
+//! limits – so that starting a program costs no more than a `vfork` and an `exec` would cost inside anyway.
+//! It has a socket straight to the server.
+
+use super::vfork::{FIRST_FREE, Vfork};
+use crate::{
+    channel::{self, Receiver},
+    wire::start::{StarterCall, StarterWord},
+};
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{SigHandler, SigSet, Signal, kill, signal},
+        signalfd::{SfdFlags, SignalFd},
+        wait::{WaitPidFlag, waitpid},
+    },
+    unistd::Pid,
+};
+use rustix::event::{PollFd, PollFlags, poll};
+use std::{
+    collections::HashSet,
+    fs, io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+/// How often a tree is looked through for what it started meanwhile.
+const KILL_ROUNDS: usize = 16;
+
+struct Starter {
+    socket: OwnedFd,
+    vfork: Vfork,
+    running: HashSet<i32>,
+    own_pids: bool,
+}
+
+/// Runs until the server's end closes. `own_pids`: we are in a pid namespace of the sandbox's own.
+pub(crate) fn run(socket: OwnedFd, own_pids: bool) -> io::Result<()> {
+    // What Rust's runtime ignores would stay ignored in every program.
+    // SAFETY: sets a default disposition; no handler of ours is involved.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl)? };
+    let socket = reserve_low_descriptors(socket)?;
+    // Signals to every process inside are not for the starter. What it starts begins with none blocked.
+    SigSet::all().thread_block()?;
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    let children = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let mut starter = Starter { socket, vfork: Vfork::new(!own_pids), running: HashSet::new(), own_pids };
+    let mut receiver = Receiver::new();
+    loop {
+        let (heard, ended) = {
+            let mut sources =
+                [PollFd::new(&starter.socket, PollFlags::IN), PollFd::new(&children, PollFlags::IN)];
+            match poll(&mut sources, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            (!sources[0].revents().is_empty(), !sources[1].revents().is_empty())
+        };
+        if ended {
+            while let Ok(Some(_)) = children.read_signal() {}
+            starter.reap()?;
+        }
+        if heard {
+            let Some(message) = receiver.receive(&starter.socket)? else { return Ok(()) };
+            if let Some(call) = StarterCall::unpack(&message.body) {
+                starter.answer(call, &message.descriptors)?;
+            }
+        }
+    }
+}
+
+/// Puts `/dev/null` onto every number that a program's own descriptors will have.
+fn reserve_low_descriptors(socket: OwnedFd) -> io::Result<OwnedFd> {
+    let socket = rustix::io::fcntl_dupfd_cloexec(&socket, FIRST_FREE)?;
+    let null = fs::File::options().read(true).write(true).open("/dev/null")?;
+    let null = rustix::io::fcntl_dupfd_cloexec(&null, FIRST_FREE)?;
+    for number in 0..FIRST_FREE {
+        let flags = if number < 3 { 0 } else { libc::O_CLOEXEC };
+        // SAFETY: replaces numbers that nobody else in this process uses any more.
+        if unsafe { libc::dup3(std::os::fd::AsRawFd::as_raw_fd(&null), number, flags) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(socket)
+}
+
+impl Starter {
+    fn answer(&mut self, call: StarterCall, descriptors: &[OwnedFd]) -> io::Result<()> {
+        match call {
+            StarterCall::Start(start) => {
+                let serial = start.serial;
+                match self.vfork.start(&start, descriptors) {
+                    Ok(pid) => {
+                        self.running.insert(pid);
+                        self.say(StarterWord::Started { serial, pid })
+                    }
+                    Err((step, errno)) => self.say(StarterWord::Failed { serial, step, errno }),
+                }
+            }
+            StarterCall::Kill { pid } => {
+                self.kill_tree(pid);
+                Ok(())
+            }
+            StarterCall::Adopt { pid } => {
+                self.running.insert(pid);
+                Ok(())
+            }
+        }
+    }
+
+    fn say(&self, word: StarterWord) -> io::Result<()> {
+        match channel::send(self.socket.as_fd(), &word.pack(), &[]) {
+            // The server went away: the next receive says so.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        loop {
+            let mut status = 0;
+            // SAFETY: `status` is valid for writing; the raw status goes to the server as it is.
+            let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
+            if pid <= 0 {
+                return Ok(());
+            }
+            if self.running.remove(&pid) {
+                let leftovers = self.leftovers(pid);
+                self.say(StarterWord::Exited { pid, status, leftovers })?;
+            }
+        }
+    }
+
+    /// Whether something that the process started may still run.
+    fn leftovers(&self, pid: i32) -> bool {
+        let group = kill(Pid::from_raw(-pid), None).is_ok();
+        // With nothing else to run, whatever runs was left behind: also what made a session of its own.
+        group || (self.own_pids && self.running.is_empty() && kill(Pid::from_raw(-1), None).is_ok())
+    }
+
+    fn kill_tree(&mut self, pid: i32) {
+        let others = self.running.iter().any(|other| *other != pid);
+        if self.own_pids && !others {
+            // Every process of ours but ourselves, in one step that no fork can slip through.
+            let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+            return;
+        }
+        let mut sessions = HashSet::from([pid]);
+        for _ in 0..KILL_ROUNDS {
+            let tree = tree(pid, &mut sessions, &self.running);
+            if tree.is_empty() {
+                return;
+            }
+            for member in tree {
+                let _ = kill(Pid::from_raw(member), Signal::SIGKILL);
+            }
+            // So that children of ours do not look alive; their exit is told as any other.
+            let _ = self.reap();
+        }
+    }
+}
+
+/// What lives of a process's tree: itself, its descendants, and whoever is in one of their sessions. Sessions
+/// are remembered, since a child whose parent is gone can be told by nothing else.
+fn tree(root: i32, sessions: &mut HashSet<i32>, running: &HashSet<i32>) -> Vec<i32> {
+    let processes = processes();
+    let mut members = HashSet::from([root]);
+    loop {
+        let before = members.len();
+        for process in &processes {
+            let others = process.pid != root && running.contains(&process.pid);
+            let belongs = members.contains(&process.parent) || sessions.contains(&process.session);
+            if belongs && !others && members.insert(process.pid) {
+                sessions.insert(process.session);
+            }
+        }
+        if members.len() == before {
+            break;
+        }
+    }
+    processes.iter().filter(|p| !p.zombie && members.contains(&p.pid)).map(|p| p.pid).collect()
+}
+
+/// One line of `/proc`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) pid: i32,
+    pub(crate) parent: i32,
+    pub(crate) session: i32,
+    pub(crate) zombie: bool,
+}
+
+/// Every process that `/proc` shows.
+pub(crate) fn processes() -> Vec<Listed> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter_map(|pid| parse_stat(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?))
+        .collect()
+}
+
+/// Reads `/proc/<pid>/stat`; the name in it may contain anything, so counting starts behind its last `)`.
+fn parse_stat(pid: i32, stat: &str) -> Option<Listed> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    Some(Listed { pid, parent, session, zombie: matches!(state, "Z" | "X") })
+}
+
+/// Reaps whatever has ended; `false` once there are no children at all.
+pub(crate) fn reap_all(mut ended: impl FnMut(i32)) -> bool {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(status) => match status.pid() {
+                Some(pid) => ended(pid.as_raw()),
+                None => return true,
+            },
+            Err(Errno::EINTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_lines_are_read_whatever_the_name() {
+        let listed = parse_stat(7, "7 (a) b (c)) S 3 7 5 0 -1 4194560").unwrap();
+        assert_eq!(listed, Listed { pid: 7, parent: 3, session: 5, zombie: false });
+        assert!(parse_stat(7, "7 (x) Z 3 7 7 0").unwrap().zombie);
+        assert!(parse_stat(7, "").is_none());
+    }
+}
