@@ -161,7 +161,7 @@ impl Place {
         };
         match (text.len(), part(0..16), part(16..32)) {
             (32, Some(received), Some(seq)) => Ok(Self { received, seq }),
-            _ => Err(Error::invalid("XB1010", format!("{text:?} is not a cursor"))
+            _ => Err(Error::invalid("XB4014", format!("{text:?} is not a cursor"))
                 .with_hint("pass the cursor of the page before, unchanged, or none")),
         }
     }
@@ -177,7 +177,7 @@ impl Filter {
     fn of(query: &RecordQuery) -> Result<Self, Error> {
         let number = |name: &String| {
             codes::of_name(name).ok_or_else(|| {
-                Error::invalid("XB1011", format!("{name:?} is not an outcome"))
+                Error::invalid("XB4015", format!("{name:?} is not an outcome"))
                     .with_hint(format!("one of {}", codes::names()))
             })
         };

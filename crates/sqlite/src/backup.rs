@@ -6,7 +6,8 @@ use rusqlite::{
     backup::{Backup, StepResult},
 };
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -51,6 +52,8 @@ fn write(from: &Path, partial: &Path) -> Result<(), Fault> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
+    // Made beforehand, as SQLite would let others read it.
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(partial)?;
     let source = connection::reader(from)?;
     let mut target = Connection::open(partial)?;
     // The copy is fsynced once, at its end.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -224,6 +225,8 @@ async fn a_copy_is_whole_and_damage_is_found() {
     database.backup(&copy).await.unwrap();
     assert_eq!(beside(&copy), ["a.db", "a.db-shm", "a.db-wal", "copy.db"]);
     check(&copy).unwrap();
+    let mode = std::fs::metadata(&copy).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "it is for its owner only");
     assert_eq!(database.backup(&copy).await.unwrap_err().code, "XB4009");
     let copied = Database::open(&copy, SCHEMA, Options::default()).unwrap();
     assert_eq!(rows(&copied).await.len(), 200);

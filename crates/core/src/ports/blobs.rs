@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 /// Where large contents live, by digest. What `put` answered is on disk.
 ///
-/// Errors: `XB4010` unknown blob, `XB4011` larger than allowed, `XB4002` storage full, `XB4003` storage failed.
+/// Errors: `XB4010` unknown blob, `XB4011` larger than allowed, `XB4012` damaged, `XB4013` the body broke off,
+/// `XB4002` storage full, `XB4003` storage failed.
 #[async_trait]
 pub trait Blobs: Send + Sync {
     /// Stores what the body brings, at most `limit` bytes, and names it. Returns digest and size.

@@ -10,6 +10,9 @@ use crate::{
 use async_trait::async_trait;
 
 /// Where records live. Appends are batches; a crash may lose the last one.
+///
+/// Errors: `XB4002` storage full, `XB4003` storage failed, `XB4005` busy: try again, `XB4014` not a cursor,
+/// `XB4015` not an outcome.
 #[async_trait]
 pub trait Records: Send + Sync {
     /// Adds a batch.

@@ -10,7 +10,8 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 /// Where documents live. A write that answered is on disk and survives `kill -9` and power loss.
 ///
 /// Errors: `XB4001` conflict ([`Expect`] not met), `XB4002` storage full (reads go on), `XB4003` storage
-/// failed, `XB4004` a watch from a version that is no longer kept: list again.
+/// failed, `XB4004` a watch from a version that is no longer kept: list again, `XB4005` busy: try again,
+/// `XB4008` a document or batch larger than the store takes, `XB4009` a copy would overwrite something.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// The document of that key, as of now.

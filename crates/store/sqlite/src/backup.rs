@@ -5,7 +5,7 @@
 
 use crate::{
     STATE_FILE,
-    directory::{self, FORMAT, VERSION_FILE},
+    directory::{self, BEFOREHAND, FORMAT, VERSION_FILE},
 };
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -91,7 +91,7 @@ fn incomplete(from: &Path) -> Error {
 fn must_be_empty(directory: &Path) -> Result<(), Fault> {
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();
-        if name != "lost+found" {
+        if !BEFOREHAND.iter().any(|known| name == *known) {
             let message = format!("{} is not empty: it holds {name:?}", directory.display());
             return Err(Error::new(ErrorKind::Conflict, "XB4009", message)
                 .with_hint("name an empty directory, or one that does not exist yet")

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -18,6 +18,10 @@ use xebec_sqlite::{
 pub(crate) const FORMAT: u32 = 1;
 pub(crate) const VERSION_FILE: &str = "version";
 const LOCK_FILE: &str = "lock";
+
+/// What may be in a data directory before it is one: the configuration, and what a file system of one's own
+/// begins with.
+pub(crate) const BEFOREHAND: [&str; 2] = ["xebec.toml", "lost+found"];
 
 /// Steps from one format to the next: the first goes from 1 to 2.
 const STEPS: &[Step] = &[];
@@ -54,11 +58,15 @@ fn open(path: &Path, format: u32, steps: &[Step]) -> Result<DataDirectory, Fault
     create(path)?;
     let path = fs::canonicalize(path)?;
     // Looked at before our own lock file is put there.
-    let found = read_version(&path)?;
-    if found.is_none() {
+    let fresh = read_version(&path)?.is_none();
+    if fresh {
         refuse_strangers(&path)?;
     }
     let lock = lock(&path)?;
+    if fresh {
+        // It may have been made beforehand, by hand or by a package. Later its owner may open it to others.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700))?;
+    }
     // Read again: another server may have been creating it meanwhile.
     match read_version(&path)? {
         None => replace(&path.join(VERSION_FILE), format!("{format}\n").as_bytes())?,
@@ -120,9 +128,7 @@ fn refuse_strangers(path: &Path) -> Result<(), Fault> {
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name();
         let ours = [LOCK_FILE, VERSION_FILE, "version.partial"];
-        // A file system of one's own begins with this.
-        let harmless = "lost+found";
-        if name != harmless && !ours.iter().any(|ours| name == *ours) {
+        if !ours.iter().chain(&BEFOREHAND).any(|known| name == *known) {
             return Err(Error::new(
                 ErrorKind::Refused,
                 "XB4009",
@@ -183,7 +189,6 @@ fn upgrade(path: &Path, found: u32, steps: &[Step]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn it_is_created_for_its_owner_only_and_opened_again() {
@@ -222,7 +227,10 @@ mod tests {
         fs::write(parent.path().join(LOCK_FILE), "12345678\n").unwrap();
         fs::write(parent.path().join("version.partial"), "").unwrap();
         fs::create_dir(parent.path().join("lost+found")).unwrap();
+        fs::write(parent.path().join("xebec.toml"), "").unwrap();
+        fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o755)).unwrap();
         DataDirectory::open(parent.path()).unwrap();
+        assert_eq!(fs::metadata(parent.path()).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(read_version(parent.path()).unwrap(), Some(FORMAT));
     }
 
