@@ -1,6 +1,11 @@
 //! Bodies on their way in, limited in size and silence, and on their way out, counted.
 
-use crate::{access_log::AccessLine, refusal::Refusal, state::Serving};
+use crate::{
+    access_log::AccessLine,
+    options::Limits,
+    refusal::Refusal,
+    state::{ConnectionState, Serving},
+};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -59,11 +64,21 @@ pub(crate) struct Limited {
     silent_since: Option<Instant>,
     fate: Fate,
     over: bool,
+    state: Arc<ConnectionState>,
 }
 
 impl Limited {
-    pub(crate) fn new(inner: Incoming, limit: u64, patience: Duration, fate: Fate) -> Self {
-        Self { inner, left: limit, patience, timer: None, silent_since: None, fate, over: false }
+    pub(crate) fn new(inner: Incoming, limits: &Limits, fate: Fate, state: Arc<ConnectionState>) -> Self {
+        Self {
+            inner,
+            left: limits.body_bytes,
+            patience: limits.body_time,
+            timer: None,
+            silent_since: None,
+            fate,
+            over: false,
+            state,
+        }
     }
 
     /// Completes when the client has been silent for too long.
@@ -112,7 +127,10 @@ impl http_body::Body for Limited {
                 self.over = true;
                 Poll::Ready(Some(Err(error.into())))
             }
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(None) => {
+                self.over = true;
+                Poll::Ready(None)
+            }
             Poll::Pending => match self.poll_silence(cx) {
                 Poll::Ready(()) => {
                     self.over = true;
@@ -129,6 +147,16 @@ impl http_body::Body for Limited {
 
     fn size_hint(&self) -> SizeHint {
         if self.over { SizeHint::with_exact(0) } else { self.inner.size_hint() }
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        // Answered before it was read, or broken off: the connection closes while its client still sends.
+        let read_whole = self.over && self.fate.fault().is_none();
+        if !read_whole && !http_body::Body::is_end_stream(&self.inner) {
+            self.state.set_linger();
+        }
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) async fn answer(
 
 async fn route(
     shared: &Shared,
-    state: &ConnectionState,
+    state: &Arc<ConnectionState>,
     door: Option<usize>,
     mut parts: Parts,
     body: Incoming,
@@ -79,14 +79,11 @@ async fn route(
     }
     let limits = &shared.options.limits;
     let fate = Fate::default();
-    let body = Body::stream(Limited::new(body, limits.body_bytes, limits.body_time, fate.clone()));
+    let body = Body::stream(Limited::new(body, limits, fate.clone(), state.clone()));
     let response = door.handle(Request::from_parts(parts, body)).await;
     // The door could not know why its body broke off; the client shall.
     match fate.fault() {
-        Some(refusal) => {
-            state.set_linger();
-            refusal.answer()
-        }
+        Some(refusal) => refusal.answer(),
         None => {
             fate.set_answered();
             response

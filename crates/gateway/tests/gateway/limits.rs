@@ -76,6 +76,25 @@ async fn a_body_that_announces_too_much() {
 }
 
 #[tokio::test]
+async fn whoever_sends_first_and_reads_then_hears_the_refusal() {
+    let (server, _guard) = start(limited(Limits { body_bytes: 1000, ..Limits::default() })).await;
+    // More than the sockets' buffers hold: without a farewell the client's own sending would fail.
+    let size = 16 * 1024 * 1024;
+    let too_large = format!("POST /toy/echo HTTP/1.1\r\nhost: x\r\ncontent-length: {size}\r\n\r\n");
+    let unread = too_large.replace("/toy/echo", "/toy/unread");
+    let grows = "POST /toy/echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2000000\r\n";
+    for (head, status) in
+        [(too_large.as_str(), "413"), (&unread, "413"), (grows, "413"), ("junk junk junk\r\n\r\n", "400")]
+    {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        soon("sending", stream.write_all(&vec![b'b'; size])).await.expect("nobody hangs up on it");
+        let heard = rest(&mut stream).await;
+        assert!(heard.starts_with(&format!("HTTP/1.1 {status}")), "{heard}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_grows_too_large() {
     let (server, _guard) = start(limited(Limits { body_bytes: 1000, ..Limits::default() })).await;
     let mut text = "POST /toy/echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
@@ -186,11 +205,12 @@ async fn a_body_that_stops() {
 
 #[tokio::test]
 async fn a_body_that_goes_on_slowly_is_waited_for() {
-    let (server, _guard) = start(limited(Limits { body_time: SHORT, ..Limits::default() })).await;
+    let patience = Duration::from_millis(1000);
+    let (server, _guard) = start(limited(Limits { body_time: patience, ..Limits::default() })).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(b"POST /toy/echo HTTP/1.1\r\nhost: x\r\ncontent-length: 8\r\n\r\n").await.unwrap();
     for byte in b"patience" {
-        tokio::time::sleep(SHORT / 3).await;
+        tokio::time::sleep(patience / 6).await;
         stream.write_all(&[*byte]).await.unwrap();
     }
     assert_eq!(answer_on(&mut stream).await.body, "patience");
@@ -244,7 +264,8 @@ async fn an_http2_client_that_opens_no_window() {
 
 #[tokio::test]
 async fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
-    let (server, _guard) = start(limited(Limits { answer_time: SHORT, ..Limits::default() })).await;
+    let (server, _guard) =
+        start(limited(Limits { answer_time: Duration::from_millis(800), ..Limits::default() })).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let size = 8 * 1024 * 1024;
     let head = format!(
@@ -263,11 +284,35 @@ async fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
                 return total;
             }
             total += read;
-            tokio::time::sleep(Duration::from_millis(25)).await;
+            tokio::time::sleep(Duration::from_millis(60)).await;
         }
     };
     let ((), total) = soon("all of it", async { tokio::join!(write, read) }).await;
     assert!(total > size, "{total}");
+}
+
+#[tokio::test]
+async fn the_end_of_an_answer_on_its_way_is_no_idleness() {
+    let limits = Limits {
+        idle_time: SHORT,
+        head_time: SHORT,
+        answer_time: Duration::from_secs(2),
+        ..Limits::default()
+    };
+    let (server, _guard) = start(limited(limits)).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    // Handed to the socket in one piece, and more than the sockets' buffers take.
+    let size = 24 * 1024 * 1024;
+    let head = format!("POST /toy/echo HTTP/1.1\r\nhost: x\r\ncontent-length: {size}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&vec![b'z'; size]).await.unwrap();
+    let (mut total, mut buffer) = (0, vec![0; 1024 * 1024]);
+    while total < size {
+        let read = soon("a piece", stream.read(&mut buffer)).await.unwrap();
+        assert!(read > 0, "cut after {total} bytes");
+        total += read;
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
 }
 
 #[tokio::test]

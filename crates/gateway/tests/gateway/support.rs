@@ -190,6 +190,11 @@ impl Door for Toy {
                 response.headers_mut().insert(header::UPGRADE, "toy".parse().unwrap());
                 response
             }
+            "/toy/unread" => {
+                let mut response = Response::new(Body::full("not interested"));
+                *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+                response
+            }
             "/toy/flood" => Response::new(Body::stream(Flood)),
             "/toy/empty-400" => {
                 let mut response = Response::new(Body::empty());
