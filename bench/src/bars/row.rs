@@ -1,0 +1,81 @@
+//! One line of the result.
+
+use crate::report::human;
+use serde::Serialize;
+use std::time::Duration;
+
+/// A path, what was measured, what it stands beside, and what it is to reach.
+#[derive(Serialize)]
+pub(super) struct Row {
+    pub(super) path: String,
+    pub(super) measured: String,
+    pub(super) baseline: String,
+    pub(super) bar: String,
+    /// Whether the bar was reached; `None` where there is none, or it could not be measured.
+    pub(super) reached: Option<bool>,
+}
+
+impl Row {
+    pub(super) fn new(path: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            measured: String::new(),
+            baseline: String::new(),
+            bar: String::new(),
+            reached: None,
+        }
+    }
+
+    pub(super) fn measured(mut self, measured: impl Into<String>) -> Self {
+        self.measured = measured.into();
+        self
+    }
+
+    pub(super) fn baseline(mut self, baseline: impl Into<String>) -> Self {
+        self.baseline = baseline.into();
+        self
+    }
+
+    pub(super) fn bar(mut self, bar: impl Into<String>, reached: bool) -> Self {
+        self.bar = bar.into();
+        self.reached = Some(reached);
+        self
+    }
+
+    pub(super) fn skipped(path: &str, why: &str) -> Self {
+        Self::new(path).measured(format!("skipped: {why}"))
+    }
+}
+
+pub(super) fn micros(duration: Duration) -> String {
+    human(duration.as_secs_f64() * 1e6)
+}
+
+/// The median; `None` of nothing.
+pub(super) fn median(mut durations: Vec<Duration>) -> Option<Duration> {
+    durations.sort_unstable();
+    durations.get(durations.len() / 2).copied()
+}
+
+pub(super) fn print_markdown(rows: &[Row]) {
+    println!("| path | measured | baseline, same run | bar | |");
+    println!("|---|---|---|---|---|");
+    for row in rows {
+        let verdict = match row.reached {
+            Some(true) => "reached",
+            Some(false) => "**missed**",
+            None => "",
+        };
+        println!(
+            "| {} | {} | {} | {} | {verdict} |",
+            cell(&row.path),
+            cell(&row.measured),
+            cell(&row.baseline),
+            cell(&row.bar)
+        );
+    }
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}
