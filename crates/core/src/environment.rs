@@ -86,7 +86,5 @@ pub trait Environments: Send + Sync {
     fn names(&self) -> Vec<String>;
 
     /// Programs of the host that an environment needs and that are not there.
-    fn missing(&self, _environment: &Environment) -> Vec<String> {
-        Vec::new()
-    }
+    fn missing(&self, environment: &Environment) -> Vec<String>;
 }

@@ -9,5 +9,4 @@ pub mod runtimes;
 mod table;
 pub mod templates;
 
-pub use needs::missing;
 pub use table::{ImageRule, Table};

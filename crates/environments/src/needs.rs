@@ -4,7 +4,7 @@ use std::path::Path;
 use xebec_core::environment::Environment;
 
 /// The programs that an environment needs and that are not in the server's `PATH`.
-pub fn missing(environment: &Environment) -> Vec<String> {
+pub(crate) fn missing(environment: &Environment) -> Vec<String> {
     environment.needs.iter().filter(|program| !is_installed(program)).cloned().collect()
 }
 

@@ -1,6 +1,6 @@
 //! The table.
 
-use crate::{builtin, pattern};
+use crate::{builtin, needs, pattern};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 use xebec_core::{
@@ -98,12 +98,12 @@ impl Environments for Table {
             .map(|(_, found)| found.clone())
     }
 
-    fn names(&self) -> Vec<String> {
-        self.environments.keys().filter(|name| !name.contains('@')).cloned().collect()
+    fn missing(&self, environment: &Environment) -> Vec<String> {
+        needs::missing(environment)
     }
 
-    fn missing(&self, environment: &Environment) -> Vec<String> {
-        crate::missing(environment)
+    fn names(&self) -> Vec<String> {
+        self.environments.keys().filter(|name| !name.contains('@')).cloned().collect()
     }
 }
 

@@ -1,0 +1,15 @@
+//! The engine against a world in memory: a driver that does as it is told, a contract that speaks with it,
+//! ports that keep everything in maps. Most tests run on paused time, so that waits are exact and free.
+#![allow(missing_docs)]
+
+mod calls;
+mod deploys;
+mod driver;
+mod logs;
+mod ports;
+mod quotas;
+mod secrets;
+mod simulation;
+mod starts;
+mod upkeep;
+mod world;
