@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
     /// Functions to deploy for the memory of many
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     functions: u32,
-    /// A wasi:http component to call
+    /// A wasi:http component to call [default: examples/wasm-hello/hello.wat]
     #[arg(long)]
     component: Option<PathBuf>,
     /// How to print the result

@@ -13,20 +13,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// From the repository's root.
+const EXAMPLE: &str = "examples/wasm-hello/hello.wat";
+
 const WARM_BAR: Duration = Duration::from_micros(150);
 const COLD_BAR: Duration = Duration::from_millis(1);
 
 pub(super) async fn measure(context: &Context) -> Result<Vec<Row>, String> {
-    let component = match &context.component {
-        Some(path) => path.clone(),
-        None => return Err("name a wasi:http component with --component".into()),
-    };
+    let component = context.component.clone().unwrap_or_else(|| EXAMPLE.into());
     let code = std::fs::read(&component).map_err(|error| format!("{}: {error}", component.display()))?;
     let server = Server::start(&context.xebec, "")?;
-    server.deploy(
-        "name = \"guest\"\nenvironment = \"wasm\"\nartifact = \"guest.wasm\"\n",
-        &[("guest.wasm", code, false)],
-    )?;
+    let text = component.extension().is_some_and(|extension| extension == "wat");
+    let file = if text { "guest.wat" } else { "guest.wasm" };
+    let manifest = format!("name = \"guest\"\nenvironment = \"wasm\"\nartifact = \"{file}\"\n");
+    server.deploy(&manifest, &[(file, code, false)])?;
     let function = server.target("guest").await?;
     let peer = Peer::start(&component).await;
 
