@@ -132,14 +132,21 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 async fn accept(shared: Arc<Shared>, listener: TcpListener, local: SocketAddr) {
+    let mut told = false;
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => take(&shared, stream, peer, local),
+            Ok((stream, peer)) => {
+                told = false;
+                take(&shared, stream, peer, local);
+            }
             // It went away while it waited in the backlog.
             Err(error) if is_of_one_connection(&error) => {}
+            // Out of file descriptors, most likely: some will be free soon, and trying at once would spin.
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections at the moment");
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(%error, %local, "cannot accept connections at the moment");
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }

@@ -110,14 +110,16 @@ impl Io {
     }
 }
 
+/// The refusal that a bare answer of the HTTP library stands for.
 fn bare_refusal(written: &[u8]) -> Option<Refusal> {
     let status = written.strip_prefix(b"HTTP/1.1 ").or_else(|| written.strip_prefix(b"HTTP/1.0 "))?;
-    match status.get(..3)? {
-        b"400" => Some(Refusal::MALFORMED),
-        b"414" => Some(Refusal::TARGET_TOO_LONG),
-        b"431" => Some(Refusal::HEAD_TOO_LARGE),
-        _ => None,
-    }
+    let refusal = match status.get(..3)? {
+        b"400" => Refusal::MALFORMED,
+        b"414" => Refusal::TARGET_TOO_LONG,
+        b"431" => Refusal::HEAD_TOO_LARGE,
+        _ => return None,
+    };
+    written.ends_with(b"\r\n\r\n").then_some(refusal)
 }
 
 impl AsyncRead for Io {

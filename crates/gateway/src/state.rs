@@ -112,7 +112,8 @@ impl ConnectionState {
             self.multiplexed.store(true, Relaxed);
         }
         self.read.store(read + bytes.len() as u64, Relaxed);
-        if self.active.load(Relaxed) == 0 {
+        // Blocked: the end of the answer before is still to be written.
+        if self.active.load(Relaxed) == 0 && !self.blocked.load(Relaxed) {
             self.answering.store(false, Relaxed);
         }
     }

@@ -54,27 +54,54 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-async fn throw(address: SocketAddr, pieces: &[Vec<u8>], pause: bool) -> Vec<u8> {
+/// What one client throws, and how.
+#[derive(Clone, Debug)]
+struct Throw {
+    pieces: Vec<Vec<u8>>,
+    /// Lets the gateway read between the pieces.
+    pauses: bool,
+    /// Closes its half afterwards, rather than waiting for the gateway's patience to end.
+    hangs_up: bool,
+}
+
+fn a_throw() -> impl Strategy<Value = Throw> {
+    (vec(piece(), 0..14), any::<bool>(), any::<bool>()).prop_map(|(pieces, pauses, hangs_up)| Throw {
+        pieces,
+        pauses,
+        hangs_up,
+    })
+}
+
+async fn throw(address: SocketAddr, thrown: Throw) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    for piece in pieces {
+    for piece in &thrown.pieces {
         if stream.write_all(piece).await.is_err() {
             break;
         }
-        if pause {
-            tokio::task::yield_now().await;
+        if thrown.pauses {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
-    let _ = stream.shutdown().await;
+    if thrown.hangs_up {
+        let _ = stream.shutdown().await;
+    }
     let mut heard = Vec::new();
     // A reset is an answer, too.
     let _ = soon("it closes", stream.read_to_end(&mut heard)).await;
     heard
 }
 
+/// More where `PROPTEST_CASES` says so.
+fn config() -> ProptestConfig {
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    let given = ProptestConfig::default();
+    ProptestConfig { cases: if asked { given.cases } else { 20 }, failure_persistence: None, ..given }
+}
+
 #[test]
 fn no_bytes_stop_the_gateway() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let short = Duration::from_millis(150);
+    let short = Duration::from_millis(100);
     let limits = Limits {
         head_time: short,
         body_time: short,
@@ -83,22 +110,19 @@ fn no_bytes_stop_the_gateway() {
         ..Limits::default()
     };
     let (server, _guard) = runtime.block_on(start(limited(limits)));
-    let config = ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() };
-    let mut runner = proptest::test_runner::TestRunner::new(config);
-    runner
-        .run(&(vec(piece(), 0..14), any::<bool>()), |(pieces, pause)| {
-            runtime.block_on(async {
-                let heard = throw(server.address, &pieces, pause).await;
-                let text = String::from_utf8_lossy(&heard);
-                if text.starts_with("HTTP/1.") {
-                    let status: u16 =
-                        text[9..12].parse().map_err(|_| TestCaseError::fail(text.to_string()))?;
-                    prop_assert!((100..600).contains(&status) && status != 500, "{}", text);
-                }
-                Ok(())
-            })
-        })
-        .unwrap();
+    let mut runner = proptest::test_runner::TestRunner::new(config());
+    let thrown = runner.run(&vec(a_throw(), 32), |throws| {
+        let all = throws.into_iter().map(|thrown| throw(server.address, thrown));
+        for heard in runtime.block_on(futures_util::future::join_all(all)) {
+            let text = String::from_utf8_lossy(&heard);
+            if let Some(rest) = text.strip_prefix("HTTP/1.") {
+                let status = rest.get(2..5).and_then(|status| status.parse::<u16>().ok());
+                prop_assert!(status.is_some_and(|s| (100..600).contains(&s) && s != 500), "{}", text);
+            }
+        }
+        Ok(())
+    });
+    thrown.unwrap();
     runtime.block_on(async {
         assert_eq!(ask(server.address, "GET /toy/exact", &[]).await.status, 200);
         let address = server.address;
