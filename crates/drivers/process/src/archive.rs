@@ -78,7 +78,8 @@ pub fn unpack(
 
 fn unpack_tar(packed: impl Read, into: &Path, limits: UnpackLimits) -> Result<(), UnpackError> {
     // Headers and padding take up to 1.5 KiB an entry; past that, the stream holds more than it names.
-    let stream = packed.take(limits.bytes.saturating_add(limits.entries as u64 * 2048).saturating_add(1 << 20));
+    let stream =
+        packed.take(limits.bytes.saturating_add(limits.entries as u64 * 2048).saturating_add(1 << 20));
     let mut archive = tar::Archive::new(stream);
     let mut unpacker = Unpacker { into, limits, left: limits.bytes, made: BTreeMap::new() };
     for entry in archive.entries().map_err(UnpackError::Unreadable)? {

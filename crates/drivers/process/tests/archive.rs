@@ -51,7 +51,8 @@ fn unpacked(archive: &[u8], format: ArchiveFormat) -> (Result<(), UnpackError>, 
     fs::write(outside.path().join("secret"), "untouched").unwrap();
     let limits = UnpackLimits { bytes: 1 << 20, entries: 100 };
     let result = unpack(archive, format, &into, limits);
-    let around: Vec<_> = fs::read_dir(outside.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let around: Vec<_> =
+        fs::read_dir(outside.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(around.len(), 2, "{around:?}");
     assert_eq!(fs::read_to_string(outside.path().join("secret")).unwrap(), "untouched");
     check_links(&into, &into);
@@ -68,7 +69,12 @@ fn check_links(root: &Path, directory: &Path) {
         } else if kind.is_symlink()
             && let Ok(real) = entry.path().canonicalize()
         {
-            assert!(real.starts_with(root.canonicalize().unwrap()), "{} leads to {}", entry.path().display(), real.display());
+            assert!(
+                real.starts_with(root.canonicalize().unwrap()),
+                "{} leads to {}",
+                entry.path().display(),
+                real.display()
+            );
         }
     }
 }
