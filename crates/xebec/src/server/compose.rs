@@ -1,0 +1,169 @@
+//! The composition root: the one place that names implementations.
+
+use super::{backup, key_file};
+use crate::{
+    config::{Config, Tls},
+    failure::Failure,
+};
+use std::{
+    net::{SocketAddr, ToSocketAddrs as _},
+    sync::{Arc, atomic::AtomicBool},
+};
+use xebec_api_native::{Native, NativeParts};
+use xebec_api_openfaas::OpenFaas;
+use xebec_blobs::LocalBlobs;
+use xebec_core::{
+    Tenant,
+    environment::Environments,
+    ports::{
+        clock::SystemClock,
+        control::{Control, EnvironmentInfo},
+        driver::{Driver, DriverReport},
+        invoker::Invoker,
+        store::Store,
+    },
+};
+use xebec_driver_process::{ProcessDriver, ProcessOptions};
+use xebec_driver_wasm::{WasmDriver, WasmOptions};
+use xebec_engine::{Engine, EngineOptions, EngineParts};
+use xebec_environments::Table;
+use xebec_gateway::{Gateway, GatewayOptions, GatewayParts, KeyRing, installation_token};
+use xebec_store_sqlite::{DataDirectory, SqliteStore};
+
+/// Everything, put together but not serving yet.
+pub(super) struct Composed {
+    pub(super) engine: Arc<Engine>,
+    pub(super) gateway: Gateway,
+    pub(super) stopping: Arc<AtomicBool>,
+    pub(super) token: String,
+    /// The host in URLs that people can use.
+    pub(super) url_host: String,
+}
+
+pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
+    let directory = DataDirectory::open(&config.data_directory)?;
+    let data = directory.path();
+    let store: Arc<dyn Store> =
+        Arc::new(SqliteStore::open(&directory, xebec_store_sqlite::Options::default())?);
+    let blobs = Arc::new(LocalBlobs::open(&data.join(xebec_store_sqlite::backup::BLOBS_DIRECTORY))?);
+    let (records, logs) = xebec_records::open(data)?;
+    let drivers = drivers(config).await?;
+    let strict = drivers.iter().any(|driver| driver.report().shares_host_network);
+    let engine = Engine::new(EngineParts {
+        store: Arc::clone(&store),
+        blobs,
+        records: Arc::new(records),
+        logs: Arc::new(logs),
+        drivers,
+        environments: environments(config)?,
+        clock: Arc::new(SystemClock),
+        secret_key: key_file::open(data)?,
+        options: EngineOptions {
+            quotas: config.tenants.iter().map(|(name, quota)| (Tenant::new(name), quota.clone())).collect(),
+            max_code_bytes: config.code_bytes,
+            ..EngineOptions::default()
+        },
+    });
+    let token = installation_token(data)?;
+    let keys = Arc::new(KeyRing::load(store).await?.with_installation_token(&token));
+    let control: Arc<dyn Control> = Arc::clone(&engine) as Arc<dyn Control>;
+    let invoker: Arc<dyn Invoker> = Arc::clone(&engine) as Arc<dyn Invoker>;
+    let stopping = Arc::new(AtomicBool::new(false));
+    let native = Native::new(NativeParts {
+        control: Arc::clone(&control),
+        invoker: Arc::clone(&invoker),
+        keys: keys.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        code_bytes: config.code_bytes,
+        backup: backup::back_up(Arc::clone(&control), data),
+        stopping: Arc::clone(&stopping),
+    });
+    let openfaas = OpenFaas::new(control, invoker, xebec_api_openfaas::Options::default());
+    let listen = addresses(&config.listen)?;
+    let url_host = url_host(&listen);
+    let counted = Arc::clone(&engine);
+    let gateway = Gateway::new(GatewayParts {
+        doors: vec![Arc::new(native), Arc::new(openfaas)],
+        keys,
+        metrics: vec![Arc::new(move |out: &mut String| counted.metrics(out))],
+        options: GatewayOptions {
+            listen,
+            tls: tls(config),
+            insecure: config.insecure,
+            strict,
+            hosts: config.hosts.clone(),
+            grace: config.drain,
+            ..GatewayOptions::default()
+        },
+    })?;
+    Ok(Composed { engine, gateway, stopping, token, url_host })
+}
+
+/// What drivers and environments would find on this machine, without a server.
+pub(crate) async fn inspect(config: &Config) -> Result<(Vec<DriverReport>, Vec<EnvironmentInfo>), Failure> {
+    let folder = tempfile::tempdir().map_err(Failure::io("a temporary folder"))?;
+    let config = Config { data_directory: folder.path().to_owned(), ..config.clone() };
+    let drivers = drivers(&config).await?;
+    let reports = drivers.iter().map(|driver| driver.report()).collect();
+    let table = environments(&config)?;
+    let known = table.names().into_iter().filter_map(|name| table.environment(&name));
+    let environments = known
+        .map(|environment| EnvironmentInfo {
+            name: environment.name.clone(),
+            description: environment.description.clone(),
+            driver: environment.driver.clone(),
+            missing: table.missing(&environment),
+            blanks: 0,
+        })
+        .collect();
+    for driver in drivers {
+        driver.shutdown().await;
+    }
+    Ok((reports, environments))
+}
+
+async fn drivers(config: &Config) -> Result<Vec<Arc<dyn Driver>>, Failure> {
+    let mut options = ProcessOptions::new(&config.data_directory);
+    options.share_host_network = config.share_host_network;
+    let process = ProcessDriver::launch(options).await?;
+    let wasm = WasmDriver::new(WasmOptions::new(&config.data_directory));
+    Ok(vec![Arc::new(process), Arc::new(wasm)])
+}
+
+fn environments(config: &Config) -> Result<Arc<dyn Environments>, Failure> {
+    Ok(Arc::new(Table::new(config.environments.clone(), config.images.clone())?))
+}
+
+fn addresses(listen: &str) -> Result<Vec<SocketAddr>, Failure> {
+    let found: Vec<_> = listen
+        .to_socket_addrs()
+        .map_err(|error| {
+            Failure::misuse(format!("{listen:?} is no address to listen on: {error}"))
+                .with_hint("for example 127.0.0.1:8080 or [::1]:8080")
+        })?
+        .collect();
+    // A name such as localhost has several addresses; one port must serve, so the first is taken.
+    Ok(found.into_iter().take(1).collect())
+}
+
+fn url_host(listen: &[SocketAddr]) -> String {
+    match listen.first() {
+        Some(address) if address.ip().is_unspecified() => "127.0.0.1".to_owned(),
+        Some(SocketAddr::V6(address)) => format!("[{}]", address.ip()),
+        Some(SocketAddr::V4(address)) => address.ip().to_string(),
+        None => "127.0.0.1".to_owned(),
+    }
+}
+
+fn tls(config: &Config) -> Option<xebec_gateway::Tls> {
+    match &config.tls {
+        Tls::Off => None,
+        Tls::Files { certificate, key } => {
+            Some(xebec_gateway::Tls::Files { certificate: certificate.clone(), key: key.clone() })
+        }
+        Tls::SelfSigned => Some(xebec_gateway::Tls::SelfSigned {
+            directory: config.data_directory.clone(),
+            names: config.hosts.clone(),
+        }),
+    }
+}

@@ -1,0 +1,81 @@
+//! The server: composed ([`compose`]), served, stopped.
+
+mod backup;
+mod compose;
+mod key_file;
+
+pub(crate) use backup::restore;
+pub(crate) use compose::inspect;
+
+use crate::{config::Config, failure::Failure};
+use compose::Composed;
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{sync::oneshot, task::JoinHandle};
+use xebec_engine::Engine;
+use xebec_gateway::Served;
+
+/// How long instances get to end once no calls are in flight any more.
+const INSTANCES_END: Duration = Duration::from_secs(10);
+
+/// A running server.
+pub(crate) struct Server {
+    url: String,
+    token: String,
+    data_directory: PathBuf,
+    engine: Arc<Engine>,
+    stopping: Arc<AtomicBool>,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<Served>,
+}
+
+impl Server {
+    /// Opens the state, resumes what is deployed, and serves. When this returns, calls are answered.
+    pub(crate) async fn start(config: Config) -> Result<Self, Failure> {
+        let Composed { engine, gateway, stopping, token, url_host } = compose::compose(&config).await?;
+        let readiness = gateway.readiness();
+        let bound = gateway.bind().await?;
+        let scheme = if config.tls == crate::config::Tls::Off { "http" } else { "https" };
+        let port = bound.addresses().first().map_or(0, |address| address.port());
+        let url = format!("{scheme}://{url_host}:{port}");
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(bound.serve(async move {
+            // A dropped sender stops it as well.
+            let _ = stopped.await;
+        }));
+        engine.resume().await?;
+        readiness.set_ready();
+        Ok(Self { url, token, data_directory: config.data_directory, engine, stopping, stop, serving })
+    }
+
+    /// Where it is reached.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The installation's token.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Where its state is.
+    pub(crate) fn data_directory(&self) -> &Path {
+        &self.data_directory
+    }
+
+    /// Takes no more calls, lets those in flight end, ends every instance, writes what is buffered.
+    pub(crate) async fn stop(self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        let _ = self.stop.send(());
+        if let Err(panic) = self.serving.await {
+            tracing::error!(%panic, "the gateway ended by a defect");
+        }
+        self.engine.shutdown(INSTANCES_END).await;
+    }
+}

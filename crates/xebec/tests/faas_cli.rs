@@ -1,0 +1,215 @@
+//! OpenFaaS' own command line against the real server, as a new user would use it. It is taken from
+//! `$FAAS_CLI` or the `PATH`; without it these tests are skipped.
+
+mod support;
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+use support::{Server, clean, eventually, has, http, skipped, text};
+
+const ALPINE: &str = "ghcr.io/openfaas/alpine:latest";
+
+/// A user with a home of its own, logged in.
+struct User {
+    server: Server,
+    program: PathBuf,
+    home: tempfile::TempDir,
+}
+
+impl User {
+    fn new() -> Option<Self> {
+        let program = match std::env::var_os("FAAS_CLI") {
+            Some(program) => PathBuf::from(program),
+            None if has("faas-cli") => PathBuf::from("faas-cli"),
+            None => return None,
+        };
+        if !Path::new("/bin/cat").exists() {
+            skipped("there is no /bin/cat on this machine");
+            return None;
+        }
+        let user = Self { server: Server::start(), program, home: tempfile::tempdir().unwrap() };
+        user.ok(&["login", "--username", "admin", "--password", &user.server.token()]);
+        Some(user)
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = clean(Command::new(&self.program))
+            .args(arguments)
+            .env("OPENFAAS_URL", &self.server.url)
+            .env("OPENFAAS_CONFIG", self.home.path().join("openfaas"))
+            .env("HOME", self.home.path())
+            .current_dir(self.home.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A client that reads no input closes the pipe; that is its business.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    /// Runs what must succeed; returns what it said.
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments, "");
+        assert!(output.status.success(), "faas-cli {arguments:?} failed:\n{}", text(&output));
+        text(&output)
+    }
+
+    /// Runs what must fail; returns what it said.
+    fn fails(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments, "");
+        assert!(!output.status.success(), "faas-cli {arguments:?} succeeded:\n{}", text(&output));
+        text(&output)
+    }
+
+    /// Deploys a function that runs `process`.
+    fn deploy(&self, name: &str, process: &str, more: &[&str]) -> String {
+        let mut arguments = vec!["deploy", "--image", ALPINE, "--name", name, "--fprocess", process];
+        arguments.extend(more);
+        let said = self.ok(&arguments);
+        assert!(said.contains("Deployed. 202 Accepted."), "{said}");
+        said
+    }
+
+    /// Invokes what must succeed; returns the answer alone.
+    fn invoke(&self, name: &str, input: &str) -> String {
+        let output = self.run(&["invoke", name], input);
+        assert!(output.status.success(), "invoke {name}: {}\n{}", text(&output), self.server.log());
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+#[test]
+fn deploy_list_describe_invoke_logs_remove() {
+    let Some(user) = User::new() else { return };
+    user.ok(&["ready"]);
+    let version = user.ok(&["version", "--warn-update=false"]);
+    assert!(version.contains("xebec") && version.contains(env!("CARGO_PKG_VERSION")), "{version}");
+    assert!(user.ok(&["list"]).starts_with("Function"));
+
+    let deployed = user.deploy("echo", "cat", &["--label", "com.openfaas.scale.max=3", "--env", "A=b"]);
+    assert!(deployed.contains(&user.server.function("echo")), "{deployed}");
+    user.ok(&["ready", "echo", "--attempts", "300", "--interval", "100ms"]);
+    assert_eq!(user.invoke("echo", "hello"), "hello");
+    assert_eq!(user.invoke("echo", "again"), "again");
+
+    let listed = user.ok(&["list", "-v"]);
+    let row = listed.lines().find(|line| line.starts_with("echo")).unwrap_or_else(|| panic!("{listed}"));
+    let columns: Vec<_> = row.split_whitespace().collect();
+    assert_eq!(columns[..4], ["echo", ALPINE, "2", "1"], "{listed}");
+    let described = user.ok(&["describe", "echo"]);
+    for line in ["Ready", "Invocations:        2", "cat", "com.openfaas.scale.max: 3", "A: b"] {
+        assert!(described.contains(line), "{line} is not in\n{described}");
+    }
+
+    // Deploying again changes it.
+    user.deploy("echo", "env", &["--env", "A=c"]);
+    eventually("the change is there", || user.invoke("echo", "").lines().any(|line| line == "A=c"));
+    let environment = user.invoke("echo", "x");
+    for line in ["Http_Method=POST", "Http_Path=/", "Http_Content_Type=text/plain", "fprocess=env"] {
+        assert!(environment.lines().any(|written| written == line), "{line} is not in\n{environment}");
+    }
+
+    user.ok(&["remove", "echo"]);
+    assert!(user.fails(&["remove", "echo"]).contains("No existing function to remove"));
+    assert!(user.fails(&["describe", "echo"]).contains("no such function"));
+    assert!(user.fails(&["invoke", "echo"]).contains("404"));
+}
+
+#[test]
+fn a_stack_file() {
+    let Some(user) = User::new() else { return };
+    let stack = format!(
+        "version: 1.0\nprovider:\n  name: openfaas\n  gateway: {}\nfunctions:\n\
+         \x20 lower:\n    image: {ALPINE}\n    skip_build: true\n    fprocess: tr A-Z a-z\n\
+         \x20 count:\n    image: {ALPINE}\n    skip_build: true\n    fprocess: wc -c\n\
+         \x20   namespace: staging\n    limits:\n      memory: 64Mi\n    constraints: [\"node.role=x\"]\n",
+        user.server.url
+    );
+    std::fs::write(user.home.path().join("stack.yaml"), stack).unwrap();
+    user.ok(&["deploy"]);
+    assert_eq!(user.invoke("lower", "LOUD"), "loud");
+    assert_eq!(user.invoke("count", "12345").trim(), "5");
+    let namespaces = user.ok(&["namespace", "list"]);
+    assert!(namespaces.contains("openfaas-fn") && namespaces.contains("staging"), "{namespaces}");
+    let staged = user.ok(&["list", "-n", "staging", "-q"]);
+    assert_eq!(staged.trim(), "count");
+    user.ok(&["deploy"]);
+    user.ok(&["remove", "-f", "stack.yaml"]);
+    assert_eq!(user.ok(&["list", "-q"]).trim(), "");
+}
+
+#[test]
+fn secrets() {
+    let Some(user) = User::new() else { return };
+    let refused = user.fails(&[
+        "deploy",
+        "--image",
+        ALPINE,
+        "--name",
+        "reader",
+        "--fprocess",
+        "cat",
+        "--secret",
+        "api-key",
+    ]);
+    assert!(refused.contains("unable to fetch secrets") && refused.contains("api-key"), "{refused}");
+    user.ok(&["secret", "create", "api-key", "--from-literal", "first"]);
+    assert!(user.ok(&["secret", "list"]).contains("api-key"));
+    let again = user.ok(&["secret", "create", "api-key", "--from-literal", "x"]);
+    assert!(again.contains("already exists"), "{again}");
+    let file = ["--secret", "api-key"];
+    user.deploy("reader", "cat /var/openfaas/secrets/api-key", &file);
+    assert_eq!(user.invoke("reader", ""), "first");
+    user.ok(&["secret", "update", "api-key", "--from-literal", "second"]);
+    user.deploy("reader", "cat /var/openfaas/secrets/api-key", &file);
+    eventually("the new value is there", || user.invoke("reader", "") == "second");
+    user.fails(&["secret", "remove", "api-key"]);
+    user.ok(&["remove", "reader"]);
+    user.ok(&["secret", "remove", "api-key"]);
+    assert!(user.fails(&["secret", "remove", "api-key"]).contains("unable to find secret"));
+}
+
+#[test]
+fn logs_and_failures() {
+    let Some(user) = User::new() else { return };
+    user.deploy("broken", "ls /nowhere", &["--env", "combine_output=false"]);
+    let failed = user.fails(&["invoke", "broken"]);
+    assert!(failed.contains("500") && failed.contains("exit status 2"), "{failed}");
+    eventually("the log has it", || user.ok(&["logs", "broken", "--tail=false"]).contains("/nowhere"));
+    assert!(user.ok(&["logs", "broken", "--tail=false", "--since", "5m"]).contains("/nowhere"));
+    assert!(user.ok(&["logs", "broken", "--tail=false", "--lines", "1"]).lines().count() == 1);
+
+    user.deploy("slow", "sleep 60", &["--env", "exec_timeout=1s"]);
+    let killed = user.fails(&["invoke", "slow"]);
+    assert!(killed.contains("408") && killed.contains("Killed process."), "{killed}");
+
+    user.deploy("missing", "/no/such/program", &[]);
+    let (status, body) = http("POST", &user.server.function("missing"), &[], b"");
+    let body = String::from_utf8_lossy(&body);
+    assert!(status == 500 && body.contains("/no/such/program"), "{status} {body}");
+
+    let image = "ghcr.io/openfaas/figlet:latest";
+    let refused = user.fails(&["deploy", "--image", image, "--name", "figlet"]);
+    assert!(refused.contains("400") && refused.contains("[[images]]"), "{refused}");
+    let named = user.fails(&["deploy", "--image", ALPINE, "--name", "Not_A_Name", "--fprocess", "cat"]);
+    assert!(named.contains("XB1001"), "{named}");
+}
+
+#[test]
+fn of_watchdogs_http_mode() {
+    let Some(user) = User::new() else { return };
+    if !has("python3") {
+        return;
+    }
+    let variables = ["--env", "mode=http", "--env", "upstream_url=http://127.0.0.1:3000"];
+    user.deploy("web", "python3 -m http.server 3000 --directory /etc", &variables);
+    let (status, body) = http("GET", &format!("{}/hosts", user.server.function("web")), &[], b"");
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+    let (status, _) = http("GET", &format!("{}/ghost?x", user.server.function("web")), &[], b"");
+    assert_eq!(status, 404);
+}
