@@ -290,9 +290,12 @@ impl Drop for Place {
         match &self.0 {
             Held::Open(register, id) => {
                 let mut open = register.open.lock();
-                open.remove(id);
-                if open.is_empty() {
-                    drop(open);
+                let left = open.remove(id);
+                let empty = open.is_empty();
+                // What it held is dropped outside the lock.
+                drop(open);
+                drop(left);
+                if empty {
                     register.emptied.notify_waiters();
                 }
             }
