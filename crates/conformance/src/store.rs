@@ -245,8 +245,16 @@ pub async fn lists_in_pages(store: &dyn Store) {
         assert_eq!(got.iter().filter(|page| page.more).count(), got.len() - 1);
         assert_eq!(got.into_iter().flat_map(|page| page.documents).collect::<Vec<_>>(), all.documents);
     }
-    let after = ListQuery { after: Some(("a".to_owned(), "8".to_owned())), limit: 2, ..everything() };
-    assert_eq!(names(store, after).await, ["9", "0"]);
+    let after = |place: (&str, &str), namespace: Option<&str>| ListQuery {
+        after: Some((place.0.to_owned(), place.1.to_owned())),
+        namespace: namespace.map(str::to_owned),
+        limit: 2,
+        ..everything()
+    };
+    assert_eq!(names(store, after(("a", "8"), None)).await, ["9", "0"]);
+    assert_eq!(names(store, after(("a", "8"), Some("a"))).await, ["9"]);
+    assert_eq!(names(store, after(("a", "8"), Some("b"))).await, ["0", "1"]);
+    assert_eq!(names(store, after(("b", "8"), Some("a"))).await, [""; 0]);
 }
 
 /// Documents have a limit, and names must be there.

@@ -5,6 +5,7 @@
 
 mod bounds;
 mod codes;
+mod filter;
 mod logs;
 mod origins;
 mod records;

@@ -3,7 +3,8 @@
 use crate::{
     bounds::{self, Table},
     codes,
-    origins::{self, Names, Origins},
+    filter::{Filter, Selection},
+    origins::{Names, Origins},
 };
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -167,80 +168,15 @@ impl Place {
     }
 }
 
-/// What to look for. Known functions and tenants have numbers; nothing was recorded of others.
-struct Filter {
-    query: RecordQuery,
-    outcome: Option<i64>,
-}
-
-impl Filter {
-    fn of(query: &RecordQuery) -> Result<Self, Error> {
-        let number = |name: &String| {
-            codes::of_name(name).ok_or_else(|| {
-                Error::invalid("XB4015", format!("{name:?} is not an outcome"))
-                    .with_hint(format!("one of {}", codes::names()))
-            })
-        };
-        Ok(Self { outcome: query.outcome.as_ref().map(number).transpose()?, query: query.clone() })
-    }
-
-    /// The condition and its values; `None` where nothing can match.
-    fn condition(&self, connection: &Connection) -> Result<Option<(String, Vec<Value>)>, Fault> {
-        let query = &self.query;
-        let mut terms = Vec::new();
-        let mut values = Vec::new();
-        let mut term = |text: &str, value: i64| {
-            values.push(Value::from(value));
-            terms.push(format!("{text} ?{}", values.len()));
-        };
-        if let Some(key) = &query.function {
-            if query.tenant.as_ref().is_some_and(|tenant| *tenant != key.tenant) {
-                return Ok(None);
-            }
-            let Some(function) = origins::function(connection, key)? else { return Ok(None) };
-            term("function =", function);
-        } else if let Some(tenant) = &query.tenant {
-            let Some(tenant) = origins::tenant(connection, tenant)? else { return Ok(None) };
-            term("tenant =", tenant);
-        }
-        if let Some(since) = query.since {
-            term("received >=", to_nanoseconds(since));
-        }
-        if let Some(until) = query.until {
-            term("received <", to_nanoseconds(until));
-        }
-        if let Some(outcome) = self.outcome {
-            term("outcome =", outcome);
-            if outcome != codes::SUCCESS {
-                // Lets SQLite see that the indexes of failures will do.
-                terms.push("outcome <> 0".to_owned());
-            }
-        }
-        let condition = if terms.is_empty() { "TRUE".to_owned() } else { terms.join(" AND ") };
-        Ok(Some((condition, values)))
-    }
-}
-
 fn page(
     connection: &Connection,
     filter: &Filter,
     after: Option<Place>,
     limit: usize,
 ) -> Result<RecordPage, Fault> {
-    let Some((mut condition, mut values)) = filter.condition(connection)? else {
+    let Some((sql, values)) = page_statement(connection, filter, after, limit)? else {
         return Ok(RecordPage::default());
     };
-    if let Some(Place { received, seq }) = after {
-        let next = values.len() + 1;
-        condition += &format!(" AND (received, seq) < (?{next}, ?{})", next + 1);
-        values.extend([Value::from(received), Value::from(seq)]);
-    }
-    // One more than asked for tells whether there is another page.
-    values.push(Value::from(limit as i64 + 1));
-    let sql = format!(
-        "SELECT {COLUMNS} FROM records WHERE {condition} ORDER BY received DESC, seq DESC LIMIT ?{}",
-        values.len()
-    );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let mut names = Names::default();
@@ -256,20 +192,40 @@ fn page(
     Ok(RecordPage { records, cursor: None })
 }
 
+fn page_statement(
+    connection: &Connection,
+    filter: &Filter,
+    after: Option<Place>,
+    limit: usize,
+) -> Result<Option<(String, Vec<Value>)>, Fault> {
+    let Some(mut selection) = filter.select(connection)? else { return Ok(None) };
+    if let Some(Place { received, seq }) = after {
+        selection.before(received, seq);
+    }
+    // One more than asked for tells whether there is another page.
+    selection.values.push(Value::from(limit as i64 + 1));
+    let sql = format!(
+        "SELECT {COLUMNS} FROM {} ORDER BY received DESC, seq DESC LIMIT ?{}",
+        selection.source(),
+        selection.values.len()
+    );
+    Ok(Some((sql, selection.values)))
+}
+
 /// Successes are counted as all but the failures, which indexes answer without reading a record.
 fn count(connection: &Connection, mut filter: Filter) -> Result<u64, Fault> {
     let only_successes = filter.outcome == Some(codes::SUCCESS);
     if only_successes {
         filter.outcome = None;
     }
-    let Some((condition, values)) = filter.condition(connection)? else { return Ok(0) };
-    let count = |condition: &str| -> Result<u64, Fault> {
-        let sql = format!("SELECT count(*) FROM records WHERE {condition}");
+    let Some(selection) = filter.select(connection)? else { return Ok(0) };
+    let count = |selection: &Selection| -> Result<u64, Fault> {
+        let sql = format!("SELECT count(*) FROM {}", selection.source());
         let mut statement = connection.prepare_cached(&sql)?;
-        Ok(unsigned(statement.query_row(params_from_iter(values.iter()), |row| row.get(0))?))
+        Ok(unsigned(statement.query_row(params_from_iter(&selection.values), |row| row.get(0))?))
     };
-    let found = count(&condition)?;
-    let failures = if only_successes { count(&format!("{condition} AND outcome <> 0"))? } else { 0 };
+    let found = count(&selection)?;
+    let failures = if only_successes { count(&selection.failures())? } else { 0 };
     Ok(found.saturating_sub(failures))
 }
 
@@ -280,4 +236,63 @@ fn signed(number: u64) -> i64 {
 
 fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xebec_core::{FunctionKey, Tenant};
+
+    #[test]
+    fn every_question_has_an_index() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(crate::schema::MIGRATIONS[0]).unwrap();
+        let (tenant, now) = (Tenant::new("t"), jiff::Timestamp::now());
+        let function = FunctionKey::new(&tenant, "native", "f");
+        Origins::default().function(&connection, &function).unwrap();
+        let base = RecordQuery::default();
+        for (query, index) in [
+            (base.clone(), "records_by_time"),
+            (RecordQuery { function: Some(function.clone()), ..base.clone() }, "records_by_function"),
+            (RecordQuery { tenant: Some(tenant.clone()), ..base.clone() }, "records_by_tenant"),
+        ] {
+            for (outcome, index) in [
+                (None, index),
+                (Some("success"), index),
+                (
+                    Some("crash"),
+                    &*index.replace("records_by_time", "failures").replace("records", "failures"),
+                ),
+            ] {
+                for time in [None, Some(now)] {
+                    for after in [None, Some(Place { received: 1, seq: 1 })] {
+                        let outcome = outcome.map(str::to_owned);
+                        let query = RecordQuery { outcome, since: time, until: time, ..query.clone() };
+                        let plan = plan(&connection, &query, after);
+                        assert!(
+                            plan.contains(&format!("INDEX {index} ")) || plan.ends_with(index),
+                            "{query:?}: {plan}"
+                        );
+                        assert!(!plan.contains("TEMP B-TREE"), "{query:?}: {plan}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// How SQLite would find what a query asks for.
+    fn plan(connection: &Connection, query: &RecordQuery, after: Option<Place>) -> String {
+        let filter = Filter::of(query).unwrap();
+        let (sql, values) = page_statement(connection, &filter, after, 10).unwrap().unwrap();
+        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps = explain.query_map(params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
+        steps.collect::<Result<Vec<_>, _>>().unwrap().join("; ")
+    }
+
+    #[test]
+    fn long_messages_are_cut_between_characters() {
+        assert_eq!(shortened("short"), "short");
+        let cut = shortened(&"é".repeat(MAX_MESSAGE_BYTES));
+        assert!(cut.len() <= MAX_MESSAGE_BYTES && cut.ends_with("é…"));
+    }
 }

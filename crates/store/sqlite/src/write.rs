@@ -54,7 +54,7 @@ struct Text {
 /// What a write came to: what the store filled in, or the document it deleted.
 enum Done {
     Put { version: u64, generation: u64, created: i64, updated: i64 },
-    Deleted(Document),
+    Deleted { document: Document, bytes: usize },
 }
 
 impl Batch {
@@ -83,7 +83,7 @@ impl Job for Batch {
                 Prepared::Put { document, expect, text } => {
                     Some(put(connection, document, *expect, text, now)?)
                 }
-                Prepared::Delete { key, expect } => delete(connection, key, *expect, now)?.map(Done::Deleted),
+                Prepared::Delete { key, expect } => delete(connection, key, *expect, now)?,
             };
             self.done.push(done);
         }
@@ -109,7 +109,7 @@ impl Job for Batch {
                     document.updated = from_nanoseconds(updated);
                     (*document, text.len(), WatchEvent::Put)
                 }
-                (_, Done::Deleted(document)) => (document, 0, WatchEvent::Deleted),
+                (_, Done::Deleted { document, bytes }) => (document, bytes, WatchEvent::Deleted),
                 (Prepared::Delete { .. }, Done::Put { .. }) => {
                     unreachable!("a deletion is never done by a put")
                 }
@@ -260,7 +260,7 @@ fn delete(
     key: &DocumentKey,
     expect: Expect,
     now: i64,
-) -> Result<Option<Document>, Fault> {
+) -> Result<Option<Done>, Fault> {
     let found = rows::find(connection, key)?;
     meets(expect, found.as_ref().map(|document| document.version), || key.clone())?;
     let Some(mut document) = found else { return Ok(None) };
@@ -279,7 +279,7 @@ fn delete(
         updated: now,
     };
     remember(connection, true, (&key.kind, &key.namespace, &key.name), &stamp, &text)?;
-    Ok(Some(document))
+    Ok(Some(Done::Deleted { document, bytes: text.len() }))
 }
 
 fn meets(expect: Expect, found: Option<u64>, key: impl FnOnce() -> DocumentKey) -> Result<(), Fault> {
