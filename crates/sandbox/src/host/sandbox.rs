@@ -28,10 +28,7 @@ use std::{
     path::{Component, Path, PathBuf},
     sync::Arc,
 };
-use tokio::{
-    net::{TcpSocket, TcpStream, UnixStream, unix::pipe},
-    task::AbortHandle,
-};
+use tokio::net::{TcpSocket, TcpStream, UnixStream, unix::pipe};
 
 /// How long a connection into a sandbox may take: nothing but a full queue inside delays it.
 const CONNECT_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -55,7 +52,6 @@ struct Inner {
     run_directory: PathBuf,
     /// Keeps `run_directory` valid.
     _run: OwnedFd,
-    readers: [AbortHandle; 2],
     way_out: Option<Way>,
 }
 
@@ -85,10 +81,9 @@ impl Sandbox {
             // Closing a tunnel's descriptor takes the tunnel away, and the way out with it.
             _ => None,
         };
-        let readers = [
-            tokio::spawn(Arc::clone(&init).read()).abort_handle(),
-            tokio::spawn(Arc::clone(&starter).read()).abort_handle(),
-        ];
+        // Both end when their other ends do; a process's exit is told even when this handle is gone by then.
+        tokio::spawn(Arc::clone(&init).read());
+        tokio::spawn(Arc::clone(&starter).read());
         let sandbox = Self(Arc::new(Inner {
             id: spec.id,
             seat: taken.seat,
@@ -102,7 +97,6 @@ impl Sandbox {
             memory_file: taken.memory_file,
             run_directory: PathBuf::from(format!("/proc/self/fd/{}", run.as_raw_fd())),
             _run: run,
-            readers,
             way_out,
         }));
         tokio::try_join!(
@@ -348,7 +342,6 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.end();
-        self.readers.iter().for_each(AbortHandle::abort);
     }
 }
 

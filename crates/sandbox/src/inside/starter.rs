@@ -20,7 +20,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use std::{
     collections::HashSet,
     fs, io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
 /// How often a tree is looked through for what it started meanwhile.
@@ -69,15 +69,16 @@ pub(crate) fn run(socket: OwnedFd, own_pids: bool) -> io::Result<()> {
     }
 }
 
-/// Puts `/dev/null` onto every number that a program's own descriptors will have.
+/// Puts `/dev/null` onto every number that a program's own descriptors will have, and returns the socket under
+/// a higher one: what comes in later is then never in a program's way.
 fn reserve_low_descriptors(socket: OwnedFd) -> io::Result<OwnedFd> {
-    let socket = rustix::io::fcntl_dupfd_cloexec(&socket, FIRST_FREE)?;
-    let null = fs::File::options().read(true).write(true).open("/dev/null")?;
-    let null = rustix::io::fcntl_dupfd_cloexec(&null, FIRST_FREE)?;
+    let high = |low: OwnedFd| rustix::io::fcntl_dupfd_cloexec(&low, FIRST_FREE);
+    let socket = high(socket)?;
+    let null = high(fs::File::options().read(true).write(true).open("/dev/null")?.into())?;
     for number in 0..FIRST_FREE {
         let flags = if number < 3 { 0 } else { libc::O_CLOEXEC };
-        // SAFETY: replaces numbers that nobody else in this process uses any more.
-        if unsafe { libc::dup3(std::os::fd::AsRawFd::as_raw_fd(&null), number, flags) } < 0 {
+        // SAFETY: nobody in this process owns one of these numbers any more.
+        if unsafe { libc::dup3(null.as_raw_fd(), number, flags) } < 0 {
             return Err(io::Error::last_os_error());
         }
     }

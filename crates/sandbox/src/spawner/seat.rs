@@ -149,10 +149,12 @@ fn end(result: io::Result<()>) -> ! {
 /// What a new init does first.
 fn be_first(ground: &Ground, identity: Identity, birth: Birth) -> io::Result<()> {
     let Birth { init, starter, run, gate, report } = birth;
+    // First of all: as long as we hold the other end of the gate, or the spawner's socket, nobody could see
+    // the spawner die.
+    close_all_but(&[&init, &starter, &run, &gate, &report]);
     if File::from(gate).read(&mut [0])? == 0 {
         return Ok(());
     }
-    close_all_but(&[&init, &starter, &run, &report]);
     let mut report = File::from(report);
     let born = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         set_up(ground, identity, run)?;
@@ -160,8 +162,9 @@ fn be_first(ground: &Ground, identity: Identity, birth: Birth) -> io::Result<()>
         // SAFETY: this process has one thread.
         match unsafe { fork()? } {
             ForkResult::Child => {
-                drop(init);
-                end(be_second(ground, user, starter, report.try_clone()?));
+                let report = OwnedFd::from(report.try_clone()?);
+                close_all_but(&[&starter, &report]);
+                end(be_second(ground, user, starter, File::from(report)));
             }
             ForkResult::Parent { child } => Ok(Init { socket: init, starter: child.as_raw(), user }),
         }
@@ -179,11 +182,12 @@ fn be_first(ground: &Ground, identity: Identity, birth: Birth) -> io::Result<()>
 
 fn set_up(ground: &Ground, identity: Identity, run: OwnedFd) -> io::Result<()> {
     confine::name(c"xebec-init");
-    confine::die_with_parent()?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     if ground.user_namespaces && identity.own {
         confine::become_root_inside()?;
     }
+    // Not before: a change of user would clear it.
+    confine::die_with_parent()?;
     root::build(&ground.template, run)?;
     // Only a name; a sandbox works without.
     let _ = rustix::system::sethostname(b"sandbox");
@@ -194,10 +198,10 @@ fn set_up(ground: &Ground, identity: Identity, run: OwnedFd) -> io::Result<()> {
 fn be_second(ground: &Ground, user: u32, socket: OwnedFd, mut report: File) -> io::Result<()> {
     let confined = (|| {
         confine::name(c"xebec-starter");
-        confine::die_with_parent()?;
         confine::limit_always();
         let rules = if ground.landlock { landlock::own_root()? } else { None };
         confine::become_user(user)?;
+        confine::die_with_parent()?;
         confine::no_new_privileges()?;
         if let Some(rules) = rules {
             confine::restrict(rules.as_fd())?;

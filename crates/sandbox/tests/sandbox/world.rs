@@ -95,3 +95,19 @@ pub async fn run_with(
     };
     Ok(tokio::time::timeout(PATIENCE, work).await.expect("the process ends in time"))
 }
+
+/// Waits until something holds.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// How many processes of a name live inside.
+pub async fn count(sandbox: &Sandbox, name: &str) -> usize {
+    let list = shell("cat /proc/[0-9]*/stat 2>/dev/null; true");
+    let (_, said) = run(sandbox, list).await.unwrap();
+    said.lines().filter(|line| line.contains(&format!("({name})")) && !line.contains(") Z ")).count()
+}
