@@ -65,8 +65,9 @@ impl Server {
     /// Starts one, or tells what it said when it ended.
     pub fn try_start_in(data: &Path, arguments: &[&str]) -> Result<Self, String> {
         let mut process = clean(Command::new(xebec()))
-            .args(["up", "--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"])
+            .args(["up", "--log-format", "json", "--data-dir"])
             .arg(data)
+            .args(if arguments.contains(&"--listen") { &[][..] } else { &["--listen", "127.0.0.1:0"] })
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
