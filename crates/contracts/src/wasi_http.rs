@@ -61,13 +61,13 @@ impl Session for WasiHttpSession {
         let place = Place { slot: Some(call.slot), _counted: self.in_flight.enter().0 };
         let (request, broken) = watched(call.request);
         let answered = self.io.request(request).await;
-        if let Some((outcome, message)) = broken.and_then(|broken| broken.lock().take()) {
+        if let Some((outcome, message)) = broken.as_ref().and_then(|broken| broken.lock().take()) {
             return Err(CallError::new(outcome, message));
         }
         match answered {
             Ok(answer) => Ok(answer.map(|body| match body.replay() {
                 Some(_) => body,
-                None => Body::stream(Held { body, place: Some(place) }),
+                None => Body::stream(Held { body, broken, place: Some(place) }),
             })),
             Err(error) => {
                 if matches!(error, IoError::Exited(_)) {
@@ -125,7 +125,21 @@ impl Drop for Place {
 /// An answer that streams: the call has its place until its end.
 struct Held {
     body: Body,
+    broken: Option<Broken>,
     place: Option<Place>,
+}
+
+impl Held {
+    /// How the answer ended: as its request did, where that broke off.
+    fn end(&self, error: Option<BodyError>) -> Option<BodyError> {
+        if let Some((outcome, message)) = self.broken.as_ref().and_then(|broken| broken.lock().take()) {
+            return Some(AnswerError { outcome, message }.into());
+        }
+        error.map(|error| match error.downcast::<IoError>() {
+            Ok(error) => AnswerError { outcome: outcome(&error), message: error.to_string() }.into(),
+            Err(other) => other,
+        })
+    }
 }
 
 impl http_body::Body for Held {
@@ -136,16 +150,13 @@ impl http_body::Body for Held {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if matches!(frame, None | Some(Err(_))) {
-            self.place = None;
-        }
-        Poll::Ready(frame.map(|frame| {
-            frame.map_err(|error| match error.downcast::<IoError>() {
-                Ok(error) => AnswerError { outcome: outcome(&error), message: error.to_string() }.into(),
-                Err(other) => other,
-            })
-        }))
+        let error = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
+        self.place = None;
+        Poll::Ready(self.end(error).map(Err))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -27,8 +27,7 @@ const COLLECT_AGE: Duration = Duration::from_secs(600);
 
 /// Compiled components. The directory holds
 ///
-/// * `<code>.wasm`, the component, so that a newer engine can compile it again,
-/// * `<code>-<engine>.cwasm`, what that engine made of it,
+/// * `<code>-<engine>.cwasm`, what that engine made of the code,
 /// * `revisions/<revision>`, the code that the revision runs.
 pub(crate) struct Artefacts {
     directory: PathBuf,
@@ -59,6 +58,11 @@ impl Code {
         };
         Some(Self { digest, format: *format, file })
     }
+
+    /// Unpacks it to its component.
+    pub(crate) fn component(&self, blob: &Bytes) -> Result<Bytes, Error> {
+        component(blob, self.format, self.file.as_deref())
+    }
 }
 
 impl Artefacts {
@@ -67,31 +71,23 @@ impl Artefacts {
         Self { directory, mapped: Mutex::default() }
     }
 
-    /// The compiled component, mapped. Blocks on the disk where it is not mapped yet, and for seconds where
-    /// it has to be compiled: by a newer engine, or after a crash.
+    /// The compiled component, mapped. Blocks on the disk where it is not mapped yet.
     ///
     /// # Errors
-    /// `XB3004` where it was never prepared; `XB3002` where it cannot be compiled.
-    pub(crate) fn load(&self, runtime: &Arc<Runtime>, code: &Code) -> Result<Arc<Loaded>, Error> {
+    /// `XB3005` where this engine has not compiled it.
+    pub(crate) fn load(&self, runtime: &Runtime, code: &Code) -> Result<Arc<Loaded>, Error> {
         if let Some(loaded) = self.mapped(&code.digest) {
             return Ok(loaded);
         }
-        let compiled = self.compiled_path(runtime, &code.digest);
-        if !compiled.exists() {
-            let source = fs::read(self.source_path(&code.digest)).map_err(|error| {
-                Error::internal("XB3004", format!("the component was not prepared: {error}"))
-                    .with_hint("deploy the function again")
-            })?;
-            self.compile(runtime, &code.digest, &source)?;
+        let path = self.path(runtime, &code.digest);
+        if !path.exists() {
+            return Err(Error::internal("XB3005", "the component is not compiled here"));
         }
-        let component = match map(runtime, &compiled) {
-            Ok(component) => component,
-            Err(error) => {
-                // Not ours to load after all. Without it, the next start compiles it again.
-                let _ = fs::remove_file(&compiled);
-                return Err(Error::internal("XB3004", format!("cannot load the compiled code: {error:#}")));
-            }
-        };
+        let component = map(runtime, &path).map_err(|error| {
+            // What cannot be loaded must not be in the way of what would be.
+            let _ = fs::remove_file(&path);
+            Error::internal("XB3005", format!("the compiled component cannot be loaded: {error:#}"))
+        })?;
         let loaded = Arc::new(Loaded::new(runtime, &component)?);
         self.keep(code.digest, loaded.clone());
         Ok(loaded)
@@ -121,25 +117,13 @@ impl Artefacts {
         }
     }
 
-    /// Whether the code is stored and compiled for this engine.
-    pub(crate) fn has(&self, runtime: &Runtime, code: &Code) -> bool {
-        self.compiled_path(runtime, &code.digest).exists() && self.source_path(&code.digest).exists()
-    }
-
-    /// Unpacks and stores the code. Returns the component.
-    pub(crate) fn store(&self, code: &Code, blob: &Bytes) -> Result<Bytes, Error> {
-        let component = component(blob, code.format, code.file.as_deref())?;
-        self.write(&self.source_path(&code.digest), &component)?;
-        Ok(component)
-    }
-
     /// Compiles a component and stores the result. Takes seconds on all cores; not to be called from a task.
-    pub(crate) fn compile(&self, runtime: &Runtime, digest: &Digest, component: &[u8]) -> Result<(), Error> {
+    pub(crate) fn compile(&self, runtime: &Runtime, code: &Code, component: &[u8]) -> Result<(), Error> {
         let compiled = runtime
             .engine
             .precompile_component(component)
             .map_err(|error| Error::invalid("XB3002", format!("the component is not valid: {error:#}")))?;
-        self.write(&self.compiled_path(runtime, digest), &compiled)
+        self.write(&self.path(runtime, &code.digest), &compiled)
     }
 
     /// Notes that the revision runs the code: [`forget`](Self::forget) then leaves it.
@@ -162,7 +146,7 @@ impl Artefacts {
             files(&self.revisions())?.iter().filter_map(|file| fs::read_to_string(&file.path).ok()).collect();
         let mut freed = 0;
         for file in files(&self.directory)? {
-            let code = file.name.split(['-', '.']).next().unwrap_or_default();
+            let code = file.name.split('-').next().unwrap_or_default();
             if file.is_old() && !needed.contains(code) && fs::remove_file(&file.path).is_ok() {
                 freed += file.bytes;
             }
@@ -173,12 +157,8 @@ impl Artefacts {
         Ok(freed)
     }
 
-    fn source_path(&self, digest: &Digest) -> PathBuf {
-        self.directory.join(format!("{}.wasm", digest.hex()))
-    }
-
-    fn compiled_path(&self, runtime: &Runtime, digest: &Digest) -> PathBuf {
-        self.directory.join(format!("{}-{}.cwasm", digest.hex(), runtime.compatibility))
+    fn path(&self, runtime: &Runtime, code: &Digest) -> PathBuf {
+        self.directory.join(format!("{}-{}.cwasm", code.hex(), runtime.compatibility))
     }
 
     fn revisions(&self) -> PathBuf {

@@ -93,7 +93,7 @@ async fn call(instance: &Shared, command: Command, streams: Streams) -> Result<i
         }
         wasi.stdin(streams.stdin).stdout(streams.stdout).stderr(streams.stderr);
     });
-    let state = State::new(wasi, instance.network, instance.bounds(None));
+    let state = State::new(wasi, instance.outgoing(), instance.bounds(None));
     let mut store = state.into_store(&instance.runtime.engine);
     let called = async {
         let guest = component.instantiate_async(&mut store).await?;

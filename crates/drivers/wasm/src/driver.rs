@@ -4,9 +4,10 @@ use crate::{
     artefacts::{Artefacts, Code},
     instance::{Settings, Shared, WasmInstance},
     loaded::Loaded,
-    runtime::LazyRuntime,
+    runtime::{LazyRuntime, Runtime, Turn},
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -18,7 +19,7 @@ use xebec_core::{
     Digest, Error, ErrorKind,
     environment::Environment,
     ports::{
-        driver::{Blank, Driver, DriverReport, Feature, Prepare, Start},
+        driver::{Blank, Driver, DriverReport, Feature, Prepare, Progress, Start},
         instance::InstanceIo,
     },
     revision::Revision,
@@ -60,6 +61,39 @@ impl WasmDriver {
             artefacts: Arc::new(Artefacts::new(options.data_directory.join("wasm"))),
             instances: Mutex::default(),
         }
+    }
+
+    /// The component, linked: at once where it is mapped.
+    async fn load(&self, runtime: &Arc<Runtime>, code: &Arc<Code>) -> Result<Arc<Loaded>, Error> {
+        if let Some(loaded) = self.artefacts.mapped(&code.digest) {
+            return Ok(loaded);
+        }
+        let (artefacts, runtime, code) = (self.artefacts.clone(), runtime.clone(), code.clone());
+        blocking(move || artefacts.load(&runtime, &code)).await
+    }
+
+    /// Compiles the code, telling how it goes.
+    async fn compile(
+        &self,
+        runtime: &Arc<Runtime>,
+        code: &Arc<Code>,
+        blob: Bytes,
+        turn: Turn,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
+        let unpacking = code.clone();
+        let component = blocking(move || unpacking.component(&blob)).await?;
+        progress.step(&format!("compiling {} of WebAssembly", size(component.len() as u64)));
+        let began = Instant::now();
+        let (artefacts, runtime, code) = (self.artefacts.clone(), runtime.clone(), code.clone());
+        blocking(move || {
+            // Held to the end, even if the deploy is given up meanwhile.
+            let _turn = turn;
+            artefacts.compile(&runtime, &code, &component)
+        })
+        .await?;
+        progress.step(&format!("compiled in {:.1} s", began.elapsed().as_secs_f64()));
+        Ok(())
     }
 
     /// Remembers an instance, so that a shutdown finds it.
@@ -132,34 +166,25 @@ impl Driver for WasmDriver {
         };
         let code = Arc::new(code);
         let runtime = self.runtime.get()?.clone();
-        if !self.artefacts.has(&runtime, &code) {
-            let blob =
-                blob.ok_or_else(|| Error::internal("XB3002", "the code of the function is missing"))?;
-            let (artefacts, reading) = (self.artefacts.clone(), code.clone());
-            let component = blocking(move || artefacts.store(&reading, &blob)).await?;
-            // Others may wait for a compilation of the same code: then there is nothing left to do.
-            let turn = runtime.compiling.clone().acquire_owned().await;
-            if !self.artefacts.has(&runtime, &code) {
-                progress.step(&format!("compiling {} of WebAssembly", size(component.len())));
-                let began = Instant::now();
-                let (artefacts, engine, digest) = (self.artefacts.clone(), runtime.clone(), code.digest);
-                blocking(move || {
-                    // Held to the end, even if the deploy is given up meanwhile.
-                    let _turn = turn;
-                    artefacts.compile(&engine, &digest, &component)
-                })
-                .await?;
-                progress.step(&format!("compiled in {:.1} s", began.elapsed().as_secs_f64()));
+        let loaded = match self.load(&runtime, &code).await {
+            Err(error) if error.code == "XB3005" => {
+                let blob =
+                    blob.ok_or_else(|| Error::internal("XB3002", "the code of the function is missing"))?;
+                // Others may compile the same code just now: then nothing is left to do afterwards.
+                let turn = runtime.compiling.clone().acquire_owned().await;
+                match self.load(&runtime, &code).await {
+                    Err(error) if error.code == "XB3005" => {
+                        self.compile(&runtime, &code, blob, turn, progress).await?;
+                        self.load(&runtime, &code).await?
+                    }
+                    other => other?,
+                }
             }
-        }
-        let revision = revision.clone();
-        let artefacts = self.artefacts.clone();
-        blocking(move || {
-            let loaded = artefacts.load(&runtime, &code)?;
-            check(&loaded, &revision)?;
-            artefacts.note(&revision.digest, &code)
-        })
-        .await
+            other => other?,
+        };
+        check(&loaded, revision)?;
+        let (artefacts, revision) = (self.artefacts.clone(), revision.digest);
+        blocking(move || artefacts.note(&revision, &code)).await
     }
 
     async fn start(&self, start: Start) -> Result<Arc<dyn InstanceIo>, Error> {
@@ -167,13 +192,7 @@ impl Driver for WasmDriver {
         let Some(code) = Code::of(&start.revision) else {
             return Err(Error::internal("XB3004", "there is no code to run"));
         };
-        let loaded = match self.artefacts.mapped(&code.digest) {
-            Some(loaded) => loaded,
-            None => {
-                let (artefacts, runtime) = (self.artefacts.clone(), runtime.clone());
-                blocking(move || artefacts.load(&runtime, &code)).await?
-            }
-        };
+        let loaded = self.load(runtime, &Arc::new(code)).await?;
         let instance = Arc::new(Shared::new(runtime.clone(), loaded, settings(start)));
         self.track(&instance);
         Ok(Arc::new(WasmInstance(instance)))
@@ -248,8 +267,8 @@ fn check(loaded: &Loaded, revision: &Revision) -> Result<(), Error> {
             "XB3002",
             format!(
                 "the component starts with {} of memory and is allowed {}",
-                size(usize::try_from(loaded.initial_memory).unwrap_or(usize::MAX)),
-                size(usize::try_from(limit).unwrap_or(usize::MAX))
+                size(loaded.initial_memory),
+                size(limit)
             ),
         )
         .with_hint("raise limits.memory_bytes"));
@@ -288,7 +307,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn size(bytes: usize) -> String {
+fn size(bytes: u64) -> String {
     if bytes < 1 << 20 {
         format!("{} KiB", bytes.div_ceil(1 << 10))
     } else {

@@ -2,7 +2,8 @@
 //! call gets a fresh one, and gives it back.
 
 use crate::{
-    command::WasmChild, loaded::Loaded, request, runtime::Runtime, state::Bounds, ticker::TickGuard,
+    command::WasmChild, loaded::Loaded, outgoing::Outgoing, request, runtime::Runtime, state::Bounds,
+    ticker::TickGuard,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -35,11 +36,11 @@ pub(crate) struct Shared {
     pub(crate) id: InstanceId,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) loaded: Arc<Loaded>,
-    pub(crate) variables: Vec<(String, String)>,
+    variables: Vec<(String, String)>,
     pub(crate) lines: Lines,
-    pub(crate) memory_limit: u64,
+    memory_limit: u64,
     pub(crate) run_clock: Duration,
-    pub(crate) network: bool,
+    network: bool,
     memory: Arc<AtomicU64>,
     in_flight: AtomicUsize,
     stopping: AtomicBool,
@@ -105,6 +106,11 @@ impl Shared {
         builder.envs(&self.variables).allow_tcp(false).allow_udp(false).max_random_size(1 << 20);
         build(&mut builder);
         builder.build()
+    }
+
+    /// What a guest may send.
+    pub(crate) fn outgoing(&self) -> Outgoing {
+        Outgoing { allowed: self.network, lines: self.lines.clone() }
     }
 
     /// Completes when the instance has ended.

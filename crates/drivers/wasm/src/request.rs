@@ -33,6 +33,8 @@ use xebec_core::{Body, BodyError, log::LogStream, ports::instance::IoError};
 
 type Answer = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
 
+type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// Sends `request` to a fresh guest of `instance`. The answer comes as soon as its head is set.
 pub(crate) async fn send(
     instance: &Arc<Shared>,
@@ -105,10 +107,10 @@ fn concatenate(mut frames: VecDeque<Frame<Bytes>>) -> Bytes {
 struct Guest {
     instance: Arc<Shared>,
     deadline: Instant,
-    running: Option<Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>>,
+    running: Option<Task<Result<(), Failure>>>,
     /// Completes when the guest must end. Made when the guest first waits: one that only computes sees its
     /// deadline on a tick.
-    must_end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    must_end: Option<Task<()>>,
 }
 
 impl Guest {
@@ -168,7 +170,7 @@ async fn run(
         wasi.stdout(LineStream::new(instance.lines.clone(), LogStream::Stdout));
         wasi.stderr(LineStream::new(instance.lines.clone(), LogStream::Stderr));
     });
-    let state = State::new(wasi, instance.network, instance.bounds(Some(deadline)));
+    let state = State::new(wasi, instance.outgoing(), instance.bounds(Some(deadline)));
     let mut store = state.into_store(&instance.runtime.engine);
     let handled = async {
         let mut http = store.data_mut().http();

@@ -6,7 +6,7 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, OnceLock, atomic::AtomicUsize},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, component::Linker,
 };
@@ -37,6 +37,9 @@ pub(crate) struct Runtime {
     /// One compilation at a time: it uses all cores by itself, and much memory.
     pub(crate) compiling: Arc<Semaphore>,
 }
+
+/// The right to compile. It is never closed, so waiting for it does not fail.
+pub(crate) type Turn = Result<OwnedSemaphorePermit, AcquireError>;
 
 /// The runtime, made at the first use.
 pub(crate) struct LazyRuntime {

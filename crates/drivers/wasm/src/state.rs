@@ -28,10 +28,10 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(wasi: WasiCtx, network: bool, bounds: Bounds) -> Self {
+    pub(crate) fn new(wasi: WasiCtx, outgoing: Outgoing, bounds: Bounds) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HOST_OBJECTS);
-        Self { table, wasi, http: WasiHttpCtx::new(), outgoing: Outgoing { allowed: network }, bounds }
+        Self { table, wasi, http: WasiHttpCtx::new(), outgoing, bounds }
     }
 
     /// A store for it, its bounds in force.
