@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use std::{
     collections::VecDeque,
     fs, io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -218,7 +219,7 @@ fn is_file_in(code: &Path, name: &str) -> bool {
         && parent_is_real()
 }
 
-/// Makes the places in the code where installations are seen. The code belongs to nobody else yet.
+/// Makes the places in the code where installations are seen.
 pub(crate) fn make_mount_points(code: &Path, steps: &[BuildStep]) -> io::Result<()> {
     for step in steps {
         let Ok(below) = Path::new(&step.mount).strip_prefix(CODE) else { continue };
@@ -229,7 +230,10 @@ pub(crate) fn make_mount_points(code: &Path, steps: &[BuildStep]) -> io::Result<
                 Ok(data) if data.is_dir() => {}
                 // Not through a link, and not over a file: then it is simply not seen there.
                 Ok(_) => break,
-                Err(_) => fs::create_dir(&place)?,
+                Err(_) => {
+                    fs::create_dir(&place)?;
+                    fs::set_permissions(&place, fs::Permissions::from_mode(0o755))?;
+                }
             }
         }
     }

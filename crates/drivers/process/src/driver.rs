@@ -1,16 +1,14 @@
 //! The `process` driver: the port's side.
 
 use crate::{
-    archive::{self, UnpackError, UnpackLimits},
-    dependencies,
+    archive::UnpackLimits,
     layout::DefaultLimits,
-    prepared::{Prepared, Record, publish, settle, storage},
+    prepared::{Prepared, storage},
     programs::Programs,
-    runtimes, starting,
-    starting::ProcessBlank,
+    runtimes,
+    starting::{self, ProcessBlank},
 };
 use async_trait::async_trait;
-use bytes::Bytes;
 use std::{
     path::PathBuf,
     sync::{
@@ -117,38 +115,6 @@ impl ProcessDriver {
         let (programs, number) = (Programs::default(), AtomicU64::new(0));
         Ok(Self(Arc::new(Inner { options, spawner, prepared, programs, runtimes, number })))
     }
-
-    async fn unpack(
-        &self,
-        archive: &Digest,
-        format: ArchiveFormat,
-        code: Bytes,
-        environment: &Environment,
-    ) -> Result<String, Error> {
-        let name = archive.hex();
-        let place = self.0.prepared.code(&name);
-        let _lock = self.0.prepared.lock(&place).await;
-        if !place.is_dir() {
-            let work =
-                self.0.prepared.work().map_err(|error| storage("make a directory to unpack in", &error))?;
-            let limits = self.0.options.unpack_limits;
-            let steps = environment.build.clone();
-            let unpacked = tokio::task::spawn_blocking(move || {
-                let made = work.path().join("code");
-                std::fs::create_dir(&made).map_err(UnpackError::Disk)?;
-                archive::unpack(&code, format, &made, limits)?;
-                dependencies::make_mount_points(&made, &steps).map_err(UnpackError::Disk)?;
-                publish(&made).and_then(|()| settle(&made, &place)).map_err(UnpackError::Disk)
-            });
-            match unpacked.await {
-                Ok(Ok(())) => {}
-                Ok(Err(UnpackError::Disk(error))) => return Err(storage("unpack the code", &error)),
-                Ok(Err(error)) => return Err(Error::invalid("XB3002", error.to_string())),
-                Err(_) => return Err(Error::internal("XB4003", "the task that unpacks code was lost")),
-            }
-        }
-        Ok(name)
-    }
 }
 
 #[async_trait]
@@ -180,13 +146,13 @@ impl Driver for ProcessDriver {
                 );
             }
         }
-        if !matches!(spec.contract.name.as_str(), "http" | "stdio" | "static") {
+        if !matches!(spec.contract.name.as_str(), "http" | "stdio") {
             return refuse(
                 format!("contract: processes do not speak {}", spec.contract.name),
                 "use http or stdio",
             );
         }
-        if spec.command.is_empty() && environment.command.is_empty() && spec.contract.name != "static" {
+        if spec.command.is_empty() && environment.command.is_empty() {
             return refuse(
                 format!("command: the environment {} leaves it to the function", environment.name),
                 "say what to run, e.g. command = [\"./handler\"]",
@@ -202,38 +168,8 @@ impl Driver for ProcessDriver {
     }
 
     async fn prepare(&self, request: Prepare<'_>) -> Result<(), Error> {
-        let Prepare { revision, environment, code, progress } = request;
-        self.accepts(revision, environment)?;
-        let inner = &*self.0;
-        let spec = &revision.spec;
-        let argv = if spec.command.is_empty() { &environment.command } else { &spec.command };
-        let programs = inner.programs_of(environment, argv).await?;
-        for program in &programs {
-            runtimes::compile(&inner.runtimes, program).await;
-        }
-        if inner.prepared.read(&revision.digest).is_some() {
-            return Ok(());
-        }
-        let mut record = Record::default();
-        if let Workload::Code { archive, format, .. } = &spec.workload {
-            let code = code.ok_or_else(|| Error::internal("XB3002", "the code to prepare is missing"))?;
-            progress.step("unpacking the code");
-            let name = self.unpack(archive, *format, code, environment).await?;
-            let directory = inner.prepared.code(&name);
-            for step in &environment.build {
-                let what = (directory.as_path(), name.as_str());
-                let installed =
-                    dependencies::install(inner, environment, step, what, &programs, progress).await?;
-                record
-                    .dependencies
-                    .extend(installed.filter(|it| dependencies::has_mount_point(&directory, &it.mount)));
-            }
-            record.code = Some(name);
-        }
-        inner
-            .prepared
-            .write(&revision.digest, &record)
-            .map_err(|error| storage("keep what was prepared", &error))
+        self.accepts(request.revision, request.environment)?;
+        self.0.prepare(request).await
     }
 
     async fn start(&self, start: Start) -> Result<Arc<dyn InstanceIo>, Error> {

@@ -14,6 +14,7 @@ mod instance;
 mod layout;
 mod output;
 mod prepared;
+mod preparing;
 mod programs;
 mod running;
 mod runtimes;

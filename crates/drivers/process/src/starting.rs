@@ -184,7 +184,8 @@ impl Inner {
 
     fn record(&self, start: &Start) -> Result<Record, Error> {
         self.prepared.read(&start.revision.digest).ok_or_else(|| {
-            not_started(format!("revision {} is not prepared here", start.revision.digest.short()))
+            let revision = start.revision.digest.short();
+            Error::internal("XB3005", format!("the revision {revision} is not prepared here"))
                 .with_hint("deploy it again")
         })
     }

@@ -1,5 +1,7 @@
 //! Unpacking archives: those that are fine, those that are not, and any bytes at all.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
 use proptest::prelude::*;
 use std::{
     fs,

@@ -216,7 +216,8 @@ impl Open {
         }
         let request = request.body(Body::full(body.to_owned())).unwrap();
         let call = Call { id: InvocationId::new(), slot: Slot::new(Arc::new(Slots)), request };
-        let answer = tokio::time::timeout(PATIENCE, self.session.call(call)).await.expect("no answer in time")?;
+        let answer =
+            tokio::time::timeout(PATIENCE, self.session.call(call)).await.expect("no answer in time")?;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect(64 << 20).await.unwrap();
         Ok((status, String::from_utf8_lossy(&body).into_owned()))
@@ -270,7 +271,7 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
 /// A function to deploy.
 pub(crate) struct Function {
     environment: String,
-    files: Vec<(String, String)>,
+    files: Vec<(String, Vec<u8>)>,
     command: Vec<String>,
     handler: Option<String>,
     variables: BTreeMap<String, String>,
@@ -310,13 +311,22 @@ impl Function {
     }
 
     /// A file of the code; scripts are executable.
-    pub(crate) fn file(mut self, name: &str, contents: &str) -> Self {
+    pub(crate) fn file(self, name: &str, contents: &str) -> Self {
+        self.bytes(name, contents.as_bytes())
+    }
+
+    pub(crate) fn bytes(mut self, name: &str, contents: &[u8]) -> Self {
         self.files.push((name.to_owned(), contents.to_owned()));
         self
     }
 
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn contract(mut self, name: &str, value: serde_json::Value) -> Self {
+        self.contract.insert(name.to_owned(), value);
         self
     }
 
@@ -331,13 +341,25 @@ impl Function {
     }
 }
 
-fn tar(files: &[(String, String)]) -> Vec<u8> {
+fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, contents) in files {
         let mut header = tar::Header::new_gnu();
         header.set_size(contents.len() as u64);
-        header.set_mode(if contents.starts_with("#!") { 0o755 } else { 0o644 });
-        builder.append_data(&mut header, name, contents.as_bytes()).unwrap();
+        header.set_mode(if contents.starts_with(b"#!") { 0o755 } else { 0o644 });
+        builder.append_data(&mut header, name, &contents[..]).unwrap();
     }
     builder.into_inner().unwrap()
+}
+
+/// The interpreter of an environment, past any shim.
+pub(crate) async fn resolved(place: &Place, environment: &str) -> String {
+    let (source, program) = match environment {
+        "python" => ("import sys; print(sys.executable)", "python3"),
+        _ => ("console.log(process.execPath)", "node"),
+    };
+    let _ = place;
+    let flag = if environment == "python" { "-c" } else { "-e" };
+    let output = std::process::Command::new(program).args([flag, source]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
