@@ -43,6 +43,11 @@ pub(super) fn write(folder: &Path, name: &str, lang: &str) -> Result<(), Failure
         }
         std::fs::write(&path, file.contents.replace("{{name}}", name))
             .map_err(Failure::io(path.display()))?;
+        if file.contents.starts_with("#!") {
+            use std::os::unix::fs::PermissionsExt as _;
+            let runs = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(&path, runs).map_err(Failure::io(path.display()))?;
+        }
     }
     Ok(())
 }
