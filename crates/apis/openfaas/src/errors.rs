@@ -104,7 +104,11 @@ pub(crate) fn deploy(error: &Error) -> Response<Body> {
             format!("unable create Deployment: {error} [{}]\n", error.code),
         ),
         "XB2005" => {
-            text(StatusCode::BAD_REQUEST, format!("unable to fetch secrets: {error} [{}]\n", error.code))
+            let message = format!(
+                "unable to fetch secrets: {} (create it with faas-cli secret create) [{}]\n",
+                error.message, error.code
+            );
+            text(StatusCode::BAD_REQUEST, message)
         }
         _ => management(error),
     }

@@ -3,6 +3,7 @@
 //! A deployment is read twice: into [`FunctionDeployment`], which is what Xebec understands of it, and as the
 //! JSON it is, which is what is kept. What is read back is what was written, unknown fields included.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -127,7 +128,7 @@ pub struct LogMessage<'a> {
     /// Which of its instances.
     pub instance: &'a str,
     /// When.
-    pub timestamp: jiff::Timestamp,
+    pub timestamp: Timestamp,
     /// The line.
     pub text: &'a str,
 }
@@ -155,7 +156,9 @@ pub fn function_status(document: &Value, view: &FunctionView, namespace: &str) -
     status.insert("name".to_owned(), json!(view.function.key.name));
     status.entry("image").or_insert_with(|| json!(""));
     status.insert("namespace".to_owned(), json!(namespace));
-    status.insert("createdAt".to_owned(), json!(view.function.created));
+    // To the second, as Kubernetes has it: clients print what they get.
+    let created = Timestamp::from_second(view.function.created.as_second()).unwrap_or_default();
+    status.insert("createdAt".to_owned(), json!(created));
     let wanted = (view.live.ready + view.live.starting).max(view.function.policy.min_instances);
     // Clients take a missing count as zero, and the original leaves zeros out.
     for (field, count) in [

@@ -16,6 +16,9 @@ const SLOTS_OF_SERVERS: u32 = 1000;
 /// A contract's settings.
 type Options = BTreeMap<String, Value>;
 
+/// Clocks are kept in milliseconds; a shorter one would be kept as none at all.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// What a watchdog would run, and how.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -201,7 +204,7 @@ fn clocks(settings: &Settings<'_>) -> Result<Clocks, Error> {
             .flatten()
             .filter(|limit| !limit.is_zero())
             .min()
-            .unwrap_or(duration::LONGEST),
+            .map_or(duration::LONGEST, |limit| limit.max(SHORTEST)),
     };
     clocks.run = limit;
     clocks.first_byte = limit;

@@ -126,7 +126,7 @@ impl Engine {
     fn insert(&self, deployment: Deployment) -> FunctionView {
         let Deployment { key, addresses, revision, policy, labels, annotations, document, .. } = deployment;
         let digest = Revision::new(revision.clone()).digest;
-        let created: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let created: Timestamp = "2026-01-02T03:04:05.678Z".parse().unwrap();
         let function = Function {
             key: key.clone(),
             addresses,
