@@ -10,7 +10,8 @@ pub struct Policy {
     pub min_instances: u32,
     /// Instances at most.
     pub max_instances: u32,
-    /// Callers that may wait for a slot; the next is refused at once.
+    /// Callers that may wait for a slot while no more instances can be started for them; the next is
+    /// refused at once.
     pub queue: u32,
     /// Calls in flight at most, over all instances; `None`: what the instances hold.
     pub max_in_flight: Option<u32>,

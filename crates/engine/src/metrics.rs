@@ -86,7 +86,8 @@ impl Histogram {
         let mut count = 0;
         for (at, bucket) in self.buckets.iter().enumerate() {
             count += bucket.load(Relaxed);
-            let edge = EDGES.get(at).map_or_else(|| "+Inf".to_owned(), |edge| (*edge as f64 / 1e6).to_string());
+            let edge =
+                EDGES.get(at).map_or_else(|| "+Inf".to_owned(), |edge| (*edge as f64 / 1e6).to_string());
             line(out, format_args!("{name}_bucket{{{labels}{comma}le=\"{edge}\"}} {count}"));
         }
         let sum = self.sum_micros.load(Relaxed) as f64 / 1e6;

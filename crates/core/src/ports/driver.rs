@@ -40,7 +40,7 @@ pub trait Driver: Send + Sync {
     /// Dropping the future gives everything back.
     ///
     /// # Errors
-    /// `XB3004`, with the reason.
+    /// `XB3004`, with the reason; `XB3005` where what was prepared is not there (any more): prepare again.
     async fn start(&self, start: Start) -> Result<Arc<dyn InstanceIo>, Error>;
 
     /// Starts a blank of an environment that has [`Environment::blanks`].

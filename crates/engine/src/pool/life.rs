@@ -125,7 +125,15 @@ async fn start(pool: &Arc<Pool>, instance: &Arc<Instance>) -> Result<Arc<dyn Ins
             Err(error) => tracing::debug!(%error, "a blank could not be specialised, starting without"),
         }
     }
-    pool.driver.start(start).await.map_err(|error| error.to_string())
+    let begun = Instant::now();
+    match pool.driver.start(start.clone()).await {
+        Err(error) if error.code == "XB3005" => match pool.again.prepare(pool, begun).await {
+            Ok(true) => pool.driver.start(start).await.map_err(|error| error.to_string()),
+            Ok(false) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        },
+        started => started.map_err(|error| error.to_string()),
+    }
 }
 
 fn fail(pool: &Arc<Pool>, instance: &Arc<Instance>, message: String) {

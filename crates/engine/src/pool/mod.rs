@@ -1,5 +1,6 @@
 //! Pools: the instances of one revision and the callers waiting for a slot.
 
+mod again;
 mod instance;
 mod life;
 mod state;
@@ -8,6 +9,7 @@ pub(crate) use instance::{Instance, Lease};
 pub(crate) use state::{Count, Failure};
 
 use crate::{active::Active, shared::Shared, tenants::Reservation};
+use again::Again;
 use parking_lot::Mutex;
 use state::{Grant, Number, Order, State};
 use std::{
@@ -58,6 +60,7 @@ pub(crate) struct Pool {
     driver: Arc<dyn Driver>,
     secrets: Vec<OpenSecret>,
     active: Weak<Active>,
+    again: Again,
     state: Mutex<State>,
 }
 
@@ -86,6 +89,7 @@ impl Pool {
             driver: parts.driver,
             secrets: parts.secrets,
             active: parts.active,
+            again: Again::default(),
             state: Mutex::new(State::new(parts.serving, slots)),
         })
     }

@@ -162,9 +162,10 @@ impl State {
         }
     }
 
-    /// Whether one more may wait.
+    /// Whether one more may wait. Those whom an instance is, or can be, started for are not in anyone's way.
     pub(super) fn has_room(&self) -> bool {
-        self.waiters.len() < self.policy.queue as usize
+        let startable = self.policy.max_instances.saturating_sub(self.ready) as usize * self.slots as usize;
+        self.waiters.len() < startable.saturating_add(self.policy.queue as usize)
     }
 
     /// Why waiting is in vain: nothing runs, nothing starts, and the last start failed just now.
@@ -427,7 +428,8 @@ impl State {
     }
 
     fn wanted(&self, now: Duration) -> u32 {
-        let desired = if self.drains { 0 } else { self.desired };
+        // What was asked for lately is no reason to start anything once nobody is there.
+        let desired = if self.drains || self.load.calls() == 0 { 0 } else { self.desired };
         self.floor(now).max(desired)
     }
 
@@ -463,7 +465,7 @@ impl State {
         let keep_alive = self.policy.keep_alive_seconds.map_or(learnt, Duration::from_secs);
         let keep = if self.drains { keep_alive.min(DRAIN_KEEP) } else { keep_alive };
         let spare = self.ready.saturating_sub(self.floor(now)) as usize;
-        let surplus = self.ready.saturating_sub(self.wanted(now)) as usize;
+        let surplus = self.ready.saturating_sub(self.floor(now).max(self.desired)) as usize;
         let mut taken = 0;
         let mut expired = self.idle_ones(now, |idle| {
             let too_many = taken < surplus && idle >= keep.min(STABLE_WINDOW);

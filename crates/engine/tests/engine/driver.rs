@@ -27,7 +27,8 @@ use xebec_core::{
     ports::{
         driver::{Blank, BlankInner, Driver, DriverReport, Prepare, Start},
         instance::{
-            Child, Command, Connection, Endpoint, Exit, InstanceId, InstanceIo, IoError, Lines, Listener, Signal,
+            Child, Command, Connection, Endpoint, Exit, InstanceId, InstanceIo, IoError, Lines, Listener,
+            Signal,
         },
     },
     revision::{Revision, RevisionSpec},
@@ -132,17 +133,18 @@ impl Driver for FakeDriver {
 
     async fn start(&self, start: Start) -> Result<Arc<dyn InstanceIo>, Error> {
         self.0.starting.fetch_add(1, SeqCst);
-        let _starting = Starting(&self.0);
+        let starting = Starting(&self.0);
         self.0.note_most();
         self.0.started.lock().push(start.clone());
         sleep(Duration::from_millis(self.0.start_ms.load(SeqCst).into())).await;
         if self.0.forgot_prepared.load(SeqCst) {
-            return Err(Error::internal("XB3004", "it was not prepared"));
+            return Err(Error::internal("XB3005", "it was not prepared"));
         }
         if take_one(&self.0.failing_starts) {
             start.lines.line(LogStream::Stderr, "no such module");
             return Err(Error::internal("XB3004", "told to fail"));
         }
+        drop(starting);
         Ok(instance(self.0.clone(), start.instance, start.lines))
     }
 
@@ -366,8 +368,8 @@ pub(crate) fn set_script(script: &Arc<Script>) {
 #[async_trait]
 impl Session for FakeSession {
     async fn call(&self, call: Call) -> Result<Response<Body>, CallError> {
-        let turned_away = SCRIPT
-            .with_borrow(|script| script.as_ref().is_some_and(|script| take_one(&script.turned_away)));
+        let turned_away =
+            SCRIPT.with_borrow(|script| script.as_ref().is_some_and(|script| take_one(&script.turned_away)));
         if turned_away {
             call.slot.retire(Retire::Broken);
             let mut error = CallError::new(Outcome::FunctionError(FunctionFault::Crash), "turned away");

@@ -78,10 +78,16 @@ async fn a_flood_is_held_back_and_said_so() {
     let lines = read(&world, of("f")).await;
     let own = lines.iter().filter(|line| line.stream == LogStream::Stdout).count();
     assert_eq!(own, 2001, "a burst of twice the rate, then nothing for a moment");
-    let said: Vec<_> =
-        lines.iter().filter(|line| line.stream == LogStream::Platform).map(|line| line.text.as_str()).collect();
+    let said: Vec<_> = lines
+        .iter()
+        .filter(|line| line.stream == LogStream::Platform)
+        .map(|line| line.text.as_str())
+        .collect();
     assert_eq!(said.len(), 2, "{said:?}");
-    assert!(said[0].contains("more than 1000 lines per second") && said[1] == "48000 lines were dropped", "{said:?}");
+    assert!(
+        said[0].contains("more than 1000 lines per second") && said[1] == "48000 lines were dropped",
+        "{said:?}"
+    );
     assert!(world.metrics().contains("xebec_log_lines_dropped_total 48000"));
 }
 
@@ -93,7 +99,13 @@ async fn starts_that_fail_and_crashes_are_in_the_log() {
     world.call("f", "/echo").await.unwrap_err();
     world.call("f", "/crash").await.unwrap_err();
     let lines = read(&world, of("f")).await;
-    let said: Vec<_> =
-        lines.iter().filter(|line| line.stream == LogStream::Platform).map(|line| line.text.as_str()).collect();
-    assert_eq!(said, ["start failed: told to fail", "the instance exited with code 101 with a call in flight"]);
+    let said: Vec<_> = lines
+        .iter()
+        .filter(|line| line.stream == LogStream::Platform)
+        .map(|line| line.text.as_str())
+        .collect();
+    assert_eq!(
+        said,
+        ["start failed: told to fail", "the instance exited with code 101 with a call in flight"]
+    );
 }

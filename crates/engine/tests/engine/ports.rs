@@ -15,7 +15,7 @@ use std::{
 use xebec_core::{
     Body, Digest, Error, FunctionKey, InvocationId,
     document::{Document, DocumentKey, Expect, List, ListQuery, WatchEvent, Write},
-    environment::{Blanks, BlankSource, Environment, Environments},
+    environment::{BlankSource, Blanks, Environment, Environments},
     error::ErrorKind,
     log::{LogLine, LogQuery},
     ports::{
@@ -271,9 +271,5 @@ impl Environments for TwoEnvironments {
 
     fn names(&self) -> Vec<String> {
         vec!["blank".to_owned(), "plain".to_owned()]
-    }
-
-    fn missing(&self, _environment: &Environment) -> Vec<String> {
-        Vec::new()
     }
 }

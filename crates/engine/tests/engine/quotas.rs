@@ -29,7 +29,8 @@ async fn occupy(world: &Arc<World>, name: &'static str) -> tokio::task::JoinHand
 
 #[tokio::test(start_paused = true)]
 async fn calls_in_flight_of_a_function_and_of_a_tenant() {
-    let world = Arc::new(World::with(quota(TenantQuota { max_in_flight: Some(3), ..TenantQuota::default() })));
+    let world =
+        Arc::new(World::with(quota(TenantQuota { max_in_flight: Some(3), ..TenantQuota::default() })));
     world.deploy("f", |d| d.policy.max_in_flight = Some(2)).await;
     world.deploy("g", |_| {}).await;
     let calls = [occupy(&world, "f").await, occupy(&world, "f").await];

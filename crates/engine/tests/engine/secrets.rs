@@ -59,7 +59,10 @@ async fn values_are_not_stored_in_the_open_and_names_are_listed() {
     put(&world, "hunter2hunter2", Expect::Any).await.unwrap();
     let stored = world.store.text();
     assert!(!stored.contains("hunter2"), "{stored}");
-    assert!(!stored.contains(&base64::Engine::encode(&base64::engine::general_purpose::STANDARD, "hunter2hunter2")));
+    assert!(
+        !stored
+            .contains(&base64::Engine::encode(&base64::engine::general_purpose::STANDARD, "hunter2hunter2"))
+    );
     let listed = world.engine.secrets(&Tenant::default()).await.unwrap();
     assert_eq!((listed.len(), listed[0].name.as_str(), listed[0].version), (1, "token", 1));
     assert!(world.engine.secrets(&Tenant::new("other")).await.unwrap().is_empty());

@@ -44,11 +44,8 @@ fn caller() -> impl Strategy<Value = Caller> {
     ];
     let gives_up = proptest::option::weighted(0.15, 0u64..500);
     let hurries = proptest::option::weighted(0.15, 1u64..500);
-    (0u64..2_000, path, gives_up, hurries).prop_map(|(after_ms, path, gives_up_after_ms, hurries_ms)| Caller {
-        after_ms,
-        path,
-        gives_up_after_ms,
-        hurries_ms,
+    (0u64..2_000, path, gives_up, hurries).prop_map(|(after_ms, path, gives_up_after_ms, hurries_ms)| {
+        Caller { after_ms, path, gives_up_after_ms, hurries_ms }
     })
 }
 
@@ -108,18 +105,23 @@ async fn lives(life: Life) -> Result<(), TestCaseError> {
             begun.elapsed()
         }));
     }
+    let (watched, max) = (world.clone(), life.max_instances);
+    let watching = tokio::spawn(async move {
+        loop {
+            let live = watched.view("f").live;
+            assert!(live.ready + live.starting <= max, "{live:?} where {max} are allowed");
+            sleep(Duration::from_millis(7)).await;
+        }
+    });
     for call in calls {
         let took = call.await.map_err(|error| TestCaseError::fail(error.to_string()))?;
         // Attempts on other instances wait anew.
         prop_assert!(took <= IN_TIME * 3, "a caller waited {took:?}");
     }
 
-    let most = world.script.most.load(SeqCst);
-    // A retired instance may live on for the calls that it still has; it counts no more against the bound.
-    let retired = life.callers.len();
-    prop_assert!(most <= life.max_instances as usize + retired);
+    prop_assert!(!watching.is_finished(), "there were more instances than allowed");
+    watching.abort();
     let live = world.view("f").live;
-    prop_assert!(live.ready <= life.max_instances);
     prop_assert_eq!((live.in_flight, live.waiting), (0, 0));
     prop_assert_eq!(world.records().await.len(), life.callers.len(), "each call is recorded once");
 

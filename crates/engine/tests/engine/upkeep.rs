@@ -21,7 +21,9 @@ async fn garbage_is_what_nothing_points_at() {
     assert_eq!(world.blobs.blobs.lock().len(), 1);
     assert_eq!(world.store.count("revision"), 1);
     let asked = world.script.collect_asks.lock();
-    assert!(asked.contains(&(kept, true)) && asked.contains(&(gone, false)) && !asked.contains(&(kept, false)));
+    assert!(
+        asked.contains(&(kept, true)) && asked.contains(&(gone, false)) && !asked.contains(&(kept, false))
+    );
 }
 
 #[tokio::test(start_paused = true)]
