@@ -5,7 +5,7 @@ use crate::{
     failure::Failure,
     server::Server,
 };
-use std::time::Instant;
+use std::{io::IsTerminal as _, time::Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -61,7 +61,10 @@ fn trace(options: &Options) -> Result<(), Failure> {
         Failure::misuse(format!("{:?} is not a log filter: {error}", options.log))
             .with_hint("for example info, debug, or info,xebec::access=debug")
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match options.log_format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
