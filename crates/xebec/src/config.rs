@@ -137,7 +137,9 @@ impl Config {
         };
         Ok(Self {
             listen: options.listen.clone().or(file.listen).unwrap_or_else(|| LISTEN.to_owned()),
-            data_directory: options.data_dir.clone().or(file.data_dir).unwrap_or_else(default_data_directory),
+            data_directory: absolute(
+                options.data_dir.clone().or(file.data_dir).unwrap_or_else(default_data_directory),
+            )?,
             insecure: options.insecure || file.insecure.unwrap_or_default(),
             hosts: if options.hosts.is_empty() { file.hosts } else { options.hosts.clone() },
             share_host_network: options.share_host_network || file.share_host_network.unwrap_or_default(),
@@ -167,6 +169,11 @@ fn read(path: &Path) -> Result<File, Failure> {
         .map_err(|error| Failure::misuse(format!("{}: {error}", path.display())))?;
     toml::from_str(&text)
         .map_err(|error| Failure::misuse(format!("{}: {}", path.display(), error.to_string().trim_end())))
+}
+
+/// Sandboxes mount what is below it, and know no directory that paths could be relative to.
+fn absolute(directory: PathBuf) -> Result<PathBuf, Failure> {
+    std::path::absolute(&directory).map_err(Failure::io(directory.display()))
 }
 
 /// `/var/lib/xebec` for root, else a folder in the user's own data folder.
@@ -202,6 +209,13 @@ mod tests {
         assert_eq!(config.drain, Duration::from_secs(5));
         assert_eq!(config.code_bytes, 256 << 20);
         assert_eq!(config.tenants["acme"].max_functions, Some(3));
+    }
+
+    #[test]
+    fn the_data_directory_becomes_absolute() {
+        let options = Options { data_dir: Some("data".into()), ..Options::default() };
+        let config = Config::load(&options).unwrap();
+        assert!(config.data_directory.is_absolute() && config.data_directory.ends_with("data"));
     }
 
     #[test]
