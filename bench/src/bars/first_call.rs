@@ -10,6 +10,7 @@ use crate::load::connection::Connection;
 use bytes::Bytes;
 use http::Method;
 use std::{
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -17,12 +18,14 @@ use std::{
 struct Language {
     name: &'static str,
     environment: &'static str,
-    /// The same environment without blanks, as configuration.
+    /// The same environment, but none of its blanks are kept, as configuration.
     without_blanks: &'static str,
     file: &'static str,
     code: &'static str,
-    /// The interpreter doing nothing.
-    bare: &'static [&'static str],
+    /// The interpreter, and how it tells its own path: what is in `PATH` may be a script that looks for it.
+    interpreter: [&'static str; 3],
+    /// What makes it do nothing.
+    nothing: [&'static str; 2],
     /// What a first call may take when a blank is at hand.
     bar: Duration,
 }
@@ -41,10 +44,12 @@ const LANGUAGES: [Language; 2] = [
                 "import sys; sys.path.insert(0, sys.argv[1]); from xebec_worker import main; del sys.path[0]; main()",
                 "$XEBEC_RUNTIMES/python",
             ]
+            blanks = { keep = 0, from = "zygote" }
         "#,
         file: "handler.py",
         code: "def handle(event, context):\n    return \"hello\"\n",
-        bare: &["python3", "-c", "pass"],
+        interpreter: ["python3", "-c", "import sys; print(sys.executable)"],
+        nothing: ["-c", "pass"],
         bar: Duration::from_millis(15),
     },
     Language {
@@ -56,10 +61,12 @@ const LANGUAGES: [Language; 2] = [
             driver = "process"
             contract = { name = "http", options = { socket = "/run/xebec/http.sock" } }
             command = ["node", "$XEBEC_RUNTIMES/node/worker.js"]
+            blanks = { keep = 0, from = "started" }
         "#,
         file: "handler.js",
         code: "module.exports = async () => \"hello\";\n",
-        bare: &["node", "-e", "0"],
+        interpreter: ["node", "-p", "process.execPath"],
+        nothing: ["-e", "0"],
         bar: Duration::from_millis(20),
     },
 ];
@@ -67,48 +74,53 @@ const LANGUAGES: [Language; 2] = [
 /// A start without a blank may take so many times the bare interpreter's.
 const BARE_BAR: f64 = 1.5;
 
+/// As many as the environments keep: when they are there, none is being started beside the call.
+const BLANKS: u64 = 2;
+
 pub(super) async fn measure(context: &Context) -> Result<Vec<Row>, String> {
     let mut rows = Vec::new();
     for language in &LANGUAGES {
-        if let Err(why) = bare(language) {
-            rows.push(Row::skipped(language.name, &why));
-            continue;
+        match interpreter(language) {
+            Ok(interpreter) => {
+                rows.push(with_blank(context, language, &interpreter).await?);
+                rows.push(without_blank(context, language, &interpreter).await?);
+            }
+            Err(why) => rows.push(Row::skipped(language.name, &why)),
         }
-        rows.push(with_blank(context, language).await?);
-        rows.push(without_blank(context, language).await?);
     }
     Ok(rows)
 }
 
-async fn with_blank(context: &Context, language: &Language) -> Result<Row, String> {
+async fn with_blank(context: &Context, language: &Language, interpreter: &Path) -> Result<Row, String> {
     let server = Server::start(&context.xebec, "")?;
     let mut api = server.api().await?;
-    let mut taken = Vec::new();
+    let (mut taken, mut bare_taken) = (Vec::new(), Vec::new());
     // The language's first deploy is what blanks are kept from; its own first call does not count.
     for call in 0..=context.first_calls {
         let name = deploy(&server, language, language.environment, call)?;
-        server.await_blanks(&mut api, language.environment, 1).await?;
-        let first = first_call(&server, &name).await?;
+        server.await_blanks(&mut api, language.environment, BLANKS).await?;
+        bare_taken.push(bare(interpreter, language)?);
+        let first = first_call(&server, language, &name).await?;
         if call > 0 {
             taken.push(first);
         }
         remove(&mut api, &name).await?;
     }
-    let p50 = median(taken).unwrap_or_default();
+    let (p50, bare) = (median(taken).unwrap_or_default(), median(bare_taken).unwrap_or_default());
     Ok(Row::new(format!("first call of a new {} function, a blank being there: p50", language.name))
         .measured(micros(p50))
-        .baseline(format!("bare interpreter: {}", micros(bare(language)?)))
+        .baseline(format!("bare interpreter: {}", micros(bare)))
         .bar(format!("≤ {}", micros(language.bar)), p50 <= language.bar))
 }
 
-async fn without_blank(context: &Context, language: &Language) -> Result<Row, String> {
+async fn without_blank(context: &Context, language: &Language, interpreter: &Path) -> Result<Row, String> {
     let server = Server::start(&context.xebec, language.without_blanks)?;
     let mut api = server.api().await?;
     let (mut taken, mut bare_taken) = (Vec::new(), Vec::new());
     for call in 0..context.first_calls {
         let name = deploy(&server, language, "no-blanks", call)?;
-        taken.push(first_call(&server, &name).await?);
-        bare_taken.push(bare(language)?);
+        bare_taken.push(bare(interpreter, language)?);
+        taken.push(first_call(&server, language, &name).await?);
         remove(&mut api, &name).await?;
     }
     let (p50, bare) = (median(taken).unwrap_or_default(), median(bare_taken).unwrap_or_default());
@@ -127,31 +139,51 @@ fn deploy(server: &Server, language: &Language, environment: &str, call: usize) 
 }
 
 /// The whole round trip, on a connection that is there.
-async fn first_call(server: &Server, name: &str) -> Result<Duration, String> {
+async fn first_call(server: &Server, language: &Language, name: &str) -> Result<Duration, String> {
     let target = server.target(name).await?;
     let mut connection = Connection::new(&target, PATIENCE);
     connection.connect_now().await?;
     let started = Instant::now();
     let answer = connection.call().await?;
     let taken = started.elapsed();
-    if answer.status == 200 { Ok(taken) } else { Err(format!("{name} answered {}", answer.status)) }
+    if answer.status == 200 {
+        return Ok(taken);
+    }
+    // Once more, for what it says.
+    let path = format!("/function/{name}");
+    let again = server.api().await?.call(Method::GET, &path, Bytes::new()).await;
+    let said = again.err().unwrap_or_else(|| "it works the second time".into());
+    Err(format!("the first call of a {} function answered {}: {said}", language.name, answer.status))
 }
 
 async fn remove(api: &mut Api, name: &str) -> Result<(), String> {
     api.call(Method::DELETE, &format!("/xebec/v1/functions/{name}"), Bytes::new()).await.map(|_| ())
 }
 
+/// The real path of the interpreter.
+fn interpreter(language: &Language) -> Result<PathBuf, String> {
+    let [name, flag, tell] = language.interpreter;
+    let output =
+        Command::new(name).args([flag, tell]).output().map_err(|error| format!("no {name} here: {error}"))?;
+    let path = String::from_utf8_lossy(&output.stdout);
+    if output.status.success() {
+        Ok(path.trim().into())
+    } else {
+        Err(format!("{name} failed: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+}
+
 /// One start of the bare interpreter, to its end.
-fn bare(language: &Language) -> Result<Duration, String> {
+fn bare(interpreter: &Path, language: &Language) -> Result<Duration, String> {
     let started = Instant::now();
-    let status = Command::new(language.bare[0])
-        .args(&language.bare[1..])
+    let status = Command::new(interpreter)
+        .args(language.nothing)
         .stdin(Stdio::null())
         .status()
-        .map_err(|error| format!("no {} here: {error}", language.bare[0]))?;
+        .map_err(|error| format!("cannot start {}: {error}", interpreter.display()))?;
     if status.success() {
         Ok(started.elapsed())
     } else {
-        Err(format!("{} failed: {status}", language.bare[0]))
+        Err(format!("{} failed: {status}", interpreter.display()))
     }
 }
