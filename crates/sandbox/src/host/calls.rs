@@ -30,15 +30,35 @@ impl<R> Waiting<R> {
         Self { serial: AtomicU64::new(1), senders: Mutex::new(Some(HashMap::new())) }
     }
 
-    /// A number for a call, and where its answer will come.
-    pub(super) fn register(&self) -> io::Result<(u64, oneshot::Receiver<Answered<R>>)> {
+    /// Sends what `pack` makes of a number, and waits for the answer to it.
+    pub(super) async fn ask(
+        &self,
+        link: &Link,
+        pack: impl FnOnce(u64) -> io::Result<Vec<u8>>,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<Answered<R>> {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = oneshot::channel();
+        let message = pack(serial)?;
+        let (sender, answer) = oneshot::channel();
         match self.senders.lock().as_mut() {
             Some(senders) => senders.insert(serial, sender),
             None => return Err(io::ErrorKind::BrokenPipe.into()),
         };
-        Ok((serial, receiver))
+        // Until it is sent, no answer will come to take the entry away.
+        let unsent = Unsent { waiting: self, serial };
+        link.send(&message, descriptors).await?;
+        std::mem::forget(unsent);
+        match tokio::time::timeout(ANSWER_DEADLINE, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within 20 s")),
+        }
+    }
+
+    fn forget(&self, serial: u64) {
+        if let Some(senders) = self.senders.lock().as_mut() {
+            senders.remove(&serial);
+        }
     }
 
     /// Delivers an answer; gives it back where nobody waits for it any more.
@@ -56,6 +76,17 @@ impl<R> Waiting<R> {
     }
 }
 
+struct Unsent<'a, R> {
+    waiting: &'a Waiting<R>,
+    serial: u64,
+}
+
+impl<R> Drop for Unsent<'_, R> {
+    fn drop(&mut self) {
+        self.waiting.forget(self.serial);
+    }
+}
+
 /// Sends a call and waits for its answer. Fails with `BrokenPipe` when the other side is gone.
 pub(super) async fn call<T: Serialize, R>(
     link: &Link,
@@ -63,16 +94,5 @@ pub(super) async fn call<T: Serialize, R>(
     call: T,
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<Answered<R>> {
-    let (serial, answer) = waiting.register()?;
-    link.send(&wire::encode(&Call { serial, call })?, descriptors).await?;
-    within_deadline(answer).await
-}
-
-/// Waits for an answer.
-pub(super) async fn within_deadline<T>(answer: oneshot::Receiver<T>) -> io::Result<T> {
-    match tokio::time::timeout(ANSWER_DEADLINE, answer).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within 20 s")),
-    }
+    waiting.ask(link, |serial| wire::encode(&Call { serial, call }), descriptors).await
 }

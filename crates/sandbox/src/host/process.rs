@@ -1,9 +1,6 @@
 //! A process inside a sandbox.
 
-use super::{
-    fate::Fate,
-    starter::{Exited, Started, Starter},
-};
+use super::{fate::Fate, starter::Started};
 use crate::{ProcessExit, cgroup};
 use std::{
     path::PathBuf,
@@ -12,7 +9,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use tokio::{net::unix::pipe, sync::oneshot};
+use tokio::net::unix::pipe;
 
 /// A process inside a sandbox. Dropping it kills the process and everything it started.
 #[derive(Debug)]
@@ -23,12 +20,9 @@ pub struct Process {
     pub stdout: Option<pipe::Receiver>,
     /// Its standard error, where that is a pipe of its own.
     pub stderr: Option<pipe::Receiver>,
-    pid: i32,
-    starter: Arc<Starter>,
+    started: Started,
     fate: Arc<Fate>,
     kills: Arc<Kills>,
-    exit: Option<oneshot::Receiver<Exited>>,
-    leftovers: bool,
     exited: Option<ProcessExit>,
 }
 
@@ -54,28 +48,16 @@ impl Kills {
 impl Process {
     pub(super) fn new(
         started: Started,
-        starter: Arc<Starter>,
         fate: Arc<Fate>,
         kills: Arc<Kills>,
         (stdin, stdout, stderr): (Option<pipe::Sender>, Option<pipe::Receiver>, Option<pipe::Receiver>),
     ) -> Self {
-        Self {
-            stdin,
-            stdout,
-            stderr,
-            pid: started.pid,
-            starter,
-            fate,
-            kills,
-            exit: Some(started.exit),
-            leftovers: true,
-            exited: None,
-        }
+        Self { stdin, stdout, stderr, started, fate, kills, exited: None }
     }
 
     /// Its process id inside.
     pub fn pid(&self) -> i32 {
-        self.pid
+        self.started.pid
     }
 
     /// Completes when it has ended; what it started may still run. May be cancelled and called again.
@@ -83,20 +65,10 @@ impl Process {
         if let Some(exited) = self.exited {
             return exited;
         }
-        let exited = match &mut self.exit {
-            Some(exit) => exit.await.ok(),
-            None => None,
-        };
-        self.exit = None;
-        let exit = match exited {
-            Some(Exited { status, leftovers }) => {
-                self.leftovers = leftovers;
-                self.read_status(status)
-            }
+        let exit = match self.started.exit().await {
+            Some(status) => self.read_status(status),
             None => {
-                // The whole sandbox went.
                 let end = self.fate.wait().await;
-                self.leftovers = false;
                 ProcessExit { code: None, signal: Some(libc::SIGKILL), out_of_memory: end.out_of_memory }
             }
         };
@@ -117,23 +89,6 @@ impl Process {
 
     /// Kills it and everything it started. [`wait`](Self::wait) tells when it is gone.
     pub fn kill(&self) {
-        if self.exited.is_none() || self.leftovers {
-            self.starter.kill(self.pid);
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let Some(exit) = &mut self.exit
-            && let Ok(exited) = exit.try_recv()
-        {
-            self.exit = None;
-            self.leftovers = exited.leftovers;
-        }
-        // Else the starter says later what was left, and whoever reads that sees to it.
-        if self.exit.is_some() || self.leftovers {
-            self.starter.kill(self.pid);
-        }
+        self.started.kill();
     }
 }

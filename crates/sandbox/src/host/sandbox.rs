@@ -137,7 +137,6 @@ impl Sandbox {
         match inner.starter.start(pack, &descriptors).await {
             Ok(Ok(started)) => Ok(Process::new(
                 started,
-                Arc::clone(&inner.starter),
                 Arc::clone(&inner.fate),
                 Arc::clone(&inner.kills),
                 (streams.stdin, streams.stdout, streams.stderr),

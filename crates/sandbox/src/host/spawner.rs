@@ -195,15 +195,21 @@ async fn greet(
         share_host_network: options.share_host_network,
         spares: options.spare_networks,
     };
-    link.send(&wire::encode(&launch).map_err(failed)?, &[]).await.map_err(failed)?;
     let mut receiver = Receiver::new();
-    let answer = tokio::time::timeout(ANSWER_DEADLINE, link.receive(&mut receiver)).await;
-    let answer = answer.map_err(|_| SandboxError::Launch("no answer within 20 s".to_owned()))?;
-    let message = answer.map_err(failed)?.ok_or_else(|| {
-        SandboxError::Launch(format!(
-            "it ended at once; does the program run spawner_main on {SPAWNER_ARGUMENT}?"
-        ))
-    })?;
+    let ask = async {
+        link.send(&wire::encode(&launch)?, &[]).await?;
+        link.receive(&mut receiver).await
+    };
+    let message = match tokio::time::timeout(ANSWER_DEADLINE, ask).await {
+        Ok(Ok(Some(message))) => message,
+        Ok(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => return Err(failed(error)),
+        Ok(_) => {
+            return Err(SandboxError::Launch(format!(
+                "it ended at once; does the program run spawner_main on {SPAWNER_ARGUMENT}?"
+            )));
+        }
+        Err(_) => return Err(SandboxError::Launch("no answer within 20 s".to_owned())),
+    };
     match wire::decode(&message.body).map_err(failed)? {
         SpawnerWord::Ready(enforcement, abilities) => Ok((link, receiver, enforcement, abilities)),
         SpawnerWord::Unable(why) => Err(SandboxError::Launch(why)),

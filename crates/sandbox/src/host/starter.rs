@@ -1,6 +1,6 @@
 //! The link to a sandbox's starter.
 
-use super::calls::{Waiting, within_deadline};
+use super::calls::Waiting;
 use crate::{
     channel::{Link, Receiver},
     wire::start::{StarterWord, Step, pack_adopt, pack_kill},
@@ -22,11 +22,43 @@ pub(super) struct Starter {
     running: Mutex<Option<HashMap<i32, oneshot::Sender<Exited>>>>,
 }
 
-/// A process that runs.
+/// A process that runs. Dropping it kills the process and everything it started.
 #[derive(Debug)]
 pub(super) struct Started {
     pub(super) pid: i32,
-    pub(super) exit: oneshot::Receiver<Exited>,
+    starter: Arc<Starter>,
+    exit: Option<oneshot::Receiver<Exited>>,
+    leftovers: bool,
+}
+
+impl Started {
+    /// Its wait status, once it has ended; `None`: the whole sandbox went. Asking again gives `None`.
+    pub(super) async fn exit(&mut self) -> Option<i32> {
+        let exited = match &mut self.exit {
+            Some(exit) => exit.await.ok(),
+            None => None,
+        };
+        self.exit = None;
+        self.leftovers = exited.is_some_and(|exited| exited.leftovers);
+        exited.map(|exited| exited.status)
+    }
+
+    /// Kills it and what it started.
+    pub(super) fn kill(&self) {
+        if self.exit.is_some() || self.leftovers {
+            self.starter.kill(self.pid);
+        }
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some(exited) = self.exit.as_mut().and_then(|exit| exit.try_recv().ok()) {
+            self.exit = None;
+            self.leftovers = exited.leftovers;
+        }
+        self.kill();
+    }
 }
 
 /// A process that ended.
@@ -52,9 +84,7 @@ impl Starter {
         pack: impl FnOnce(u64) -> io::Result<Vec<u8>>,
         descriptors: &[BorrowedFd<'_>],
     ) -> io::Result<Result<Started, (Step, i32)>> {
-        let (serial, answer) = self.waiting.register()?;
-        self.link.send(&pack(serial)?, descriptors).await?;
-        Ok(within_deadline(answer).await?.0)
+        Ok(self.waiting.ask(&self.link, pack, descriptors).await?.0)
     }
 
     /// Ends a process and what it started.
@@ -88,9 +118,10 @@ impl Starter {
                     if let Some(running) = self.running.lock().as_mut() {
                         running.insert(pid, sender);
                     }
-                    if self.waiting.resolve(serial, (Ok(Started { pid, exit }), Vec::new())).is_some() {
-                        self.kill(pid);
-                    }
+                    let starter = Arc::clone(&self);
+                    let started = Started { pid, starter, exit: Some(exit), leftovers: true };
+                    // Where nobody waits for it any more, dropping it kills it.
+                    self.waiting.resolve(serial, (Ok(started), Vec::new()));
                 }
                 StarterWord::Failed { serial, step, errno } => {
                     self.waiting.resolve(serial, (Err((step, errno)), Vec::new()));
