@@ -84,7 +84,8 @@ mod tests {
     #[test]
     fn the_host_itself_is_nowhere() {
         let host = Host::default();
-        let own = nix::ifaddrs::getifaddrs().unwrap().filter_map(|it| Some(it.address?.as_sockaddr_in()?.ip()));
+        let own =
+            nix::ifaddrs::getifaddrs().unwrap().filter_map(|it| Some(it.address?.as_sockaddr_in()?.ip()));
         for own in own {
             assert_eq!(host.route(SocketAddr::from((own, 80))), None, "{own}");
         }

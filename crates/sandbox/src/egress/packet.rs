@@ -3,7 +3,8 @@
 use smoltcp::{
     phy::ChecksumCapabilities,
     wire::{
-        IpAddress, IpProtocol, IpRepr, Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr, TcpPacket, UdpPacket, UdpRepr,
+        IpAddress, IpProtocol, IpRepr, Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr, TcpPacket, UdpPacket,
+        UdpRepr,
     },
 };
 use std::net::{IpAddr, SocketAddr};
@@ -45,8 +46,13 @@ pub(super) fn read(bytes: &[u8]) -> Option<Kind<'_>> {
     }
 }
 
-fn read_transport(protocol: IpProtocol, (inside, outside): (IpAddr, IpAddr), bytes: &[u8]) -> Option<Kind<'_>> {
-    let ends = |from, to| Ends { inside: SocketAddr::new(inside, from), outside: SocketAddr::new(outside, to) };
+fn read_transport(
+    protocol: IpProtocol,
+    (inside, outside): (IpAddr, IpAddr),
+    bytes: &[u8],
+) -> Option<Kind<'_>> {
+    let ends =
+        |from, to| Ends { inside: SocketAddr::new(inside, from), outside: SocketAddr::new(outside, to) };
     match protocol {
         IpProtocol::Tcp => {
             let packet = TcpPacket::new_checked(bytes).ok()?;

@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn the_world_and_other_machines_are_allowed() {
-        for address in ["1.1.1.1", "203.0.113.8", "10.1.2.4", "192.168.1.1", "172.17.0.2", "2606:4700::1111"] {
+        for address in ["1.1.1.1", "203.0.113.8", "10.1.2.4", "192.168.1.1", "172.17.0.2", "2606:4700::1111"]
+        {
             assert!(may(address), "{address}");
         }
     }

@@ -1,6 +1,7 @@
 //! Datagrams on their way out and back.
 
 use super::packet::{Ends, write_datagram};
+use rustix::net::SendFlags;
 use std::{
     collections::HashMap,
     io,
@@ -39,12 +40,18 @@ impl Datagrams {
         }
         if let Some(flow) = self.flows.get_mut(&ends) {
             flow.last = Instant::now();
-            let _ = flow.socket.try_send(payload);
+            // Straight to the kernel: a socket just made is not known to be writable yet.
+            let _ = rustix::net::send(&flow.socket, payload, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         }
     }
 
     /// Packets that came back, one after the other, while `deliver` has room.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], mut deliver: impl FnMut(Vec<u8>) -> bool) -> bool {
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+        mut deliver: impl FnMut(Vec<u8>) -> bool,
+    ) -> bool {
         let mut moved = false;
         self.flows.retain(|ends, flow| {
             for _ in 0..TURN {

@@ -3,6 +3,7 @@
 mod isolation;
 mod life;
 mod limits;
+mod network;
 mod ordinary;
 mod processes;
 mod world;
