@@ -37,6 +37,9 @@ pub(crate) struct Arguments {
     /// A wasi:http component to call [default: examples/wasm-hello/hello.wat]
     #[arg(long)]
     component: Option<PathBuf>,
+    /// OpenFaaS' of-watchdog, to stand beside the hop
+    #[arg(long)]
+    of_watchdog: Option<PathBuf>,
     /// How to print the result
     #[arg(short, long, default_value = "markdown")]
     output: Output,
@@ -70,6 +73,7 @@ struct Context {
     first_calls: usize,
     functions: usize,
     component: Option<PathBuf>,
+    of_watchdog: Option<PathBuf>,
 }
 
 pub(crate) fn command(arguments: Arguments) -> Result<(), String> {
@@ -88,6 +92,7 @@ pub(crate) fn command(arguments: Arguments) -> Result<(), String> {
         first_calls: arguments.first_calls.into(),
         functions: arguments.functions as usize,
         component: arguments.component,
+        of_watchdog: arguments.of_watchdog,
     };
     let all = [Group::Http, Group::Wasm, Group::FirstCall, Group::Stdio, Group::Memory];
     let wanted = if arguments.only.is_empty() { all.to_vec() } else { arguments.only };

@@ -2,12 +2,13 @@
 
 use super::{
     Context,
-    process::Direct,
+    process::{Direct, Watchdog},
     row::{Row, micros},
     server::Server,
     turns,
 };
-use std::time::Duration;
+use crate::load::target::Target;
+use std::{path::Path, time::Duration};
 
 const BAR: Duration = Duration::from_micros(50);
 
@@ -38,8 +39,22 @@ pub(super) async fn measure(context: &Context) -> Result<Vec<Row>, String> {
         .bar("≤ 50 µs", added <= BAR);
 
     let many = turns::closed(&targets, 16, context.measure).await?;
+    let [base, hop] = [&many[0], &many[1]];
     let rate = Row::new("the same, 16 connections: rate")
-        .measured(format!("{:.0}/s (p50 {})", many[1].rate, micros(many[1].tally.latencies.at(50.0))))
-        .baseline(format!("called directly: {:.0}/s", many[0].rate));
-    Ok(vec![latency, rate])
+        .measured(format!("{:.0}/s (p50 {})", hop.rate, micros(hop.tally.latencies.at(50.0))))
+        .baseline(format!("called directly: {:.0}/s", base.rate));
+    let mut rows = vec![latency, rate];
+    if let Some(watchdog) = &context.of_watchdog {
+        rows.push(beside_watchdog(context, watchdog, targets[1]).await?);
+    }
+    Ok(rows)
+}
+
+async fn beside_watchdog(context: &Context, watchdog: &Path, hop: &Target) -> Result<Row, String> {
+    let watchdog = Watchdog::start(watchdog, &context.own).await?;
+    let peer = turns::get(&watchdog.url()).await?;
+    let many = turns::closed(&[hop, &peer], 16, context.measure).await?;
+    Ok(Row::new("the same, 16 connections: rate beside of-watchdog alone (no gateway in front)")
+        .measured(format!("{:.0}/s", many[0].rate))
+        .baseline(format!("of-watchdog: {:.0}/s; we do {:.1} ×", many[1].rate, many[0].rate / many[1].rate)))
 }

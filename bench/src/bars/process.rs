@@ -1,9 +1,10 @@
-//! A program beside the server: ended when dropped.
+//! Programs beside the server: ended when dropped.
 
 use std::{
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 /// This program's web server, run directly: no sandbox, nothing in front.
@@ -32,6 +33,64 @@ impl Direct {
     pub(super) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/", self.port)
     }
+}
+
+/// OpenFaaS' of-watchdog in front of this program's web server: half of what a call passes there. (The other
+/// half, the gateway, is not free software.)
+pub(super) struct Watchdog {
+    child: Child,
+    port: u16,
+}
+
+impl Watchdog {
+    pub(super) async fn start(watchdog: &Path, own: &Path) -> Result<Self, String> {
+        let (port, upstream, metrics) = (free_port()?, free_port()?, free_port()?);
+        let child = Command::new(watchdog)
+            .env("mode", "http")
+            .env("port", port.to_string())
+            .env("metrics_port", metrics.to_string())
+            .env("fprocess", format!("{} serve --port {upstream}", own.display()))
+            .env("upstream_url", format!("http://127.0.0.1:{upstream}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("cannot start {}: {error}", watchdog.display()))?;
+        let watchdog = Self { child, port };
+        await_port(port).await?;
+        await_port(upstream).await?;
+        Ok(watchdog)
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.port)
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        // Asked, it ends its function, too.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+pub(super) fn free_port() -> Result<u16, String> {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|error| error.to_string())
+}
+
+/// Waits until something listens there.
+pub(super) async fn await_port(port: u16) -> Result<(), String> {
+    let until = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < until {
+        if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Err(format!("nothing listened on port {port} within a minute"))
 }
 
 impl Drop for Direct {

@@ -2,6 +2,7 @@
 
 use super::{
     Context,
+    process::{await_port, free_port},
     row::{Row, median, micros},
     server::Server,
     turns,
@@ -109,14 +110,8 @@ impl Peer {
             .spawn()
             .map_err(|_| "wasmtime is not installed")?;
         let peer = Self { child, url: format!("http://{address}/") };
-        let until = Instant::now() + Duration::from_secs(60);
-        while Instant::now() < until {
-            if tokio::net::TcpStream::connect(&address).await.is_ok() {
-                return Ok(peer);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Err("wasmtime serve did not listen".into())
+        await_port(port).await?;
+        Ok(peer)
     }
 }
 
@@ -125,11 +120,4 @@ impl Drop for Peer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_port() -> Result<u16, String> {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|error| error.to_string())
 }
