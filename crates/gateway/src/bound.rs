@@ -8,6 +8,7 @@ use crate::{
     refusal::Refusal,
     state::{ConnectionState, Wish},
 };
+use rustix::net::sockopt;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -18,6 +19,11 @@ use xebec_core::{Error, error::ErrorKind};
 
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: u32 = 1024;
+
+/// When a silent client's machine is asked whether it is still there, how often again, and how many times.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(15);
+const PROBES: u32 = 4;
 
 /// A gateway whose ports are open.
 pub struct Bound {
@@ -127,6 +133,12 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A port whose last connections are still dying down is free for us.
     socket.set_reuseaddr(true)?;
+    // Finds out about clients whose machine or network is gone: a tunnel, or a client that listens to a long
+    // answer, may be silent for as long as it likes. Accepted connections inherit it.
+    sockopt::set_socket_keepalive(&socket, true)?;
+    sockopt::set_tcp_keepidle(&socket, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(&socket, PROBE_EVERY)?;
+    sockopt::set_tcp_keepcnt(&socket, PROBES)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

@@ -64,11 +64,33 @@ struct Throw {
     hangs_up: bool,
 }
 
+/// How it begins: with nothing, or well enough to be taken for a request or for HTTP/2. Not with a path whose
+/// answer begins before the request ends: whoever asks for that may go on listening in silence.
+fn opening() -> impl Strategy<Value = Vec<u8>> {
+    let known: [&'static [u8]; 4] = [
+        b"",
+        b"POST /toy/echo HTTP/1.1\r\nhost: x\r\n",
+        b"POST /toy/echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+    ];
+    select(known.to_vec()).prop_map(<[u8]>::to_vec)
+}
+
+/// A frame of HTTP/2 with a true length and any contents.
+fn frame() -> impl Strategy<Value = Vec<u8>> {
+    (0u8..12, any::<u8>(), 0u32..6, vec(any::<u8>(), 0..40)).prop_map(|(kind, flags, stream, payload)| {
+        let mut frame = vec![0, 0, payload.len() as u8, kind, flags];
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        frame
+    })
+}
+
 fn a_throw() -> impl Strategy<Value = Throw> {
-    (vec(piece(), 0..14), any::<bool>(), any::<bool>()).prop_map(|(pieces, pauses, hangs_up)| Throw {
-        pieces,
-        pauses,
-        hangs_up,
+    let pieces = vec(prop_oneof![2 => piece(), 1 => frame()], 0..14);
+    (opening(), pieces, any::<bool>(), any::<bool>()).prop_map(|(opening, mut pieces, pauses, hangs_up)| {
+        pieces.insert(0, opening);
+        Throw { pieces, pauses, hangs_up }
     })
 }
 

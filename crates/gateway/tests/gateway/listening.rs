@@ -93,3 +93,20 @@ async fn doors_that_quarrel_are_not_mounted() {
     let error = Gateway::new(parts).err().unwrap();
     assert_eq!(error.code, "XB6013");
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn silent_clients_are_probed() {
+    let (server, _guard) = start(options()).await;
+    let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    // The kernel lists the server's half with its keep-alive timer (2) running.
+    let (ours, theirs) = (server.address.port(), stream.local_addr().unwrap().port());
+    let half = format!("0100007F:{ours:04X} 0100007F:{theirs:04X} 01 ");
+    crate::support::until("the timer runs", || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        table.lines().any(|line| {
+            line.contains(&half) && line.split_whitespace().nth(5).is_some_and(|t| t.starts_with("02:"))
+        })
+    })
+    .await;
+}
