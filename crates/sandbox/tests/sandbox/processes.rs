@@ -131,44 +131,34 @@ async fn many_large_starts_at_once() {
 async fn killing_takes_the_whole_tree() {
     let Some(world) = world().await else { return };
     let sandbox = world.spawner.create(spec("tree")).await.unwrap();
+    let sleep = sleep("1001");
     let stubborn =
-        "trap '' TERM HUP INT; setsid sh -c 'trap \"\" TERM; sleep 1000' & sleep 1000 & echo up; wait";
-    // Once alone, when everything inside goes; once beside another process, which stays.
-    for other in [None, Some(sandbox.spawn(exec(&["sleep", "1000"])).await.unwrap())] {
-        let mut process = sandbox.spawn(shell(stubborn)).await.unwrap();
-        let mut line = [0; 3];
-        process.stdout.as_mut().unwrap().read_exact(&mut line).await.unwrap();
-        sandbox.signal_all(15).await.unwrap();
-        process.kill();
-        let exit = tokio::time::timeout(PATIENCE, process.wait()).await.unwrap();
-        assert_eq!(exit.signal, Some(9));
-        let expected = usize::from(other.is_some());
-        if other.is_none() {
-            eventually("its tree is gone", || async { count(&sandbox, "sleep").await == expected }).await;
-        } else {
-            // SIGTERM took the sleeping one, too: it does not ignore it.
-            eventually("its tree is gone", || async { count(&sandbox, "sleep").await == 0 }).await;
-        }
-    }
+        format!("trap '' TERM HUP INT; setsid sh -c 'trap \"\" TERM; {sleep}; :' & {sleep} & echo up; wait");
+    let mut process = sandbox.spawn(shell(&stubborn)).await.unwrap();
+    process.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).await.unwrap();
+    eventually("all of them sleep", || async { sleeping("1001") == 2 }).await;
+    sandbox.signal_all(15).await.unwrap();
+    let waited = tokio::time::timeout(Duration::from_millis(100), process.wait()).await;
+    assert!(waited.is_err(), "it ignores SIGTERM");
+    process.kill();
+    let exit = tokio::time::timeout(PATIENCE, process.wait()).await.unwrap();
+    assert_eq!(exit.signal, Some(9));
+    eventually("its tree is gone", || async { sleeping("1001") == 0 }).await;
 }
 
 #[tokio::test]
 async fn one_process_of_two_is_killed() {
     let Some(world) = world().await else { return };
     let sandbox = world.spawner.create(spec("two")).await.unwrap();
-    let first = sandbox.spawn(shell("setsid sleep 1001 & sleep 1001 & wait")).await.unwrap();
-    let _second = sandbox.spawn(shell("setsid sleep 1002 & sleep 1002 & wait")).await.unwrap();
-    eventually("all of them sleep", || async { count(&sandbox, "sleep").await == 4 }).await;
+    let both = |sleep: String| shell(&format!("setsid {sleep} & {sleep} & wait"));
+    let first = sandbox.spawn(both(sleep("1002"))).await.unwrap();
+    let second = sandbox.spawn(both(sleep("1003"))).await.unwrap();
+    eventually("all of them sleep", || async { sleeping("1002") == 2 && sleeping("1003") == 2 }).await;
     drop(first);
-    eventually("the first tree is gone", || async { count(&sandbox, "sleep").await == 2 }).await;
-    assert_eq!(
-        run(&sandbox, shell("grep -al 1002 /proc/[0-9]*/cmdline | grep -v self | wc -l"))
-            .await
-            .unwrap()
-            .0
-            .code,
-        Some(0)
-    );
+    eventually("the first tree is gone", || async { sleeping("1002") == 0 }).await;
+    assert_eq!(sleeping("1003"), 2);
+    drop(second);
+    eventually("the second tree is gone", || async { sleeping("1003") == 0 }).await;
 }
 
 #[tokio::test]
@@ -176,11 +166,15 @@ async fn dropping_a_process_leaves_nothing_behind() {
     let Some(world) = world().await else { return };
     let sandbox = world.spawner.create(spec("drop")).await.unwrap();
     // It ends well by itself, but leaves a daemon in a session of its own.
-    let mut process = sandbox.spawn(shell("setsid sleep 1000 >/dev/null 2>&1 & exit 0")).await.unwrap();
+    let script = format!(
+        "setsid {} >/dev/null 2>&1 & while [ \"$(cat /proc/$!/comm)\" != sleep ]; do :; done",
+        sleep("1004")
+    );
+    let mut process = sandbox.spawn(shell(&script)).await.unwrap();
     assert_eq!(process.wait().await.code, Some(0));
-    eventually("the daemon sleeps", || async { count(&sandbox, "sleep").await == 1 }).await;
+    assert_eq!(sleeping("1004"), 1);
     drop(process);
-    eventually("the daemon is gone", || async { count(&sandbox, "sleep").await == 0 }).await;
+    eventually("the daemon is gone", || async { sleeping("1004") == 0 }).await;
 }
 
 #[tokio::test]
@@ -246,8 +240,10 @@ async fn a_spawn_given_up_leaves_no_process() {
     let Some(world) = world().await else { return };
     let sandbox = world.spawner.create(spec("impatient")).await.unwrap();
     for _ in 0..20 {
-        let _ =
-            tokio::time::timeout(Duration::from_micros(50), sandbox.spawn(exec(&["sleep", "1000"]))).await;
+        let exec = shell(&format!("exec {}", sleep("1005")));
+        let _ = tokio::time::timeout(Duration::from_micros(50), sandbox.spawn(exec)).await;
     }
-    eventually("none sleeps", || async { count(&sandbox, "sleep").await == 0 }).await;
+    // Messages are answered in order: when this one is, none of the others is under way.
+    assert_eq!(run(&sandbox, exec(&["true"])).await.unwrap().0.code, Some(0));
+    eventually("none sleeps", || async { sleeping("1005") == 0 }).await;
 }

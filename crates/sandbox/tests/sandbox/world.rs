@@ -105,9 +105,17 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl Fn
     }
 }
 
-/// How many processes of a name live inside.
-pub async fn count(sandbox: &Sandbox, name: &str) -> usize {
-    let list = shell("cat /proc/[0-9]*/stat 2>/dev/null; true");
-    let (_, said) = run(sandbox, list).await.unwrap();
-    said.lines().filter(|line| line.contains(&format!("({name})")) && !line.contains(") Z ")).count()
+/// How many processes sleep for so many seconds, as the host sees it: looking from inside would end what was
+/// left behind there. Each test sleeps for a time of its own.
+pub fn sleeping(seconds: &str) -> usize {
+    let expected = format!("sleep\0{seconds}.{}\0", std::process::id());
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter(|entry| std::fs::read(entry.path().join("cmdline")).is_ok_and(|it| it == expected.as_bytes()))
+        .count()
+}
+
+/// The command for that.
+pub fn sleep(seconds: &str) -> String {
+    format!("sleep {seconds}.{}", std::process::id())
 }
