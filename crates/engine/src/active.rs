@@ -152,7 +152,7 @@ impl Active {
     /// Whether its series and all can go.
     pub(crate) fn forget_if_unused(&self, now: Duration, after: Duration) -> bool {
         let idle = now.saturating_sub(Duration::from_micros(self.last_end.load(Ordering::Relaxed)));
-        let after = if self.removed.load(Ordering::Relaxed) { Duration::ZERO } else { after };
+        let after = if self.is_removed() { Duration::ZERO } else { after };
         if idle < after
             || self.awake.load(Ordering::SeqCst)
             || !self.pools.load().iter().all(|p| p.is_empty())
@@ -165,6 +165,11 @@ impl Active {
             return false;
         }
         true
+    }
+
+    /// Whether its function was removed.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
     }
 
     /// Adds how its pools are doing.

@@ -6,16 +6,26 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::{
+    sync::{Notify, Semaphore, SemaphorePermit},
+    time::Instant,
+};
 
 /// How long the writer lets entries gather after the first one.
 const GATHER: Duration = Duration::from_millis(50);
+
+/// After so many entries were written, old ones are deleted.
+const TRIM_AFTER_ENTRIES: u64 = 50_000;
+
+/// Or after so long, if any were.
+const TRIM_AFTER: Duration = Duration::from_secs(600);
 
 /// Entries that wait to be written.
 pub(crate) struct Batch<T> {
     waiting: Mutex<Vec<T>>,
     bound: usize,
     dropped: AtomicU64,
+    taken: AtomicU64,
     first: Notify,
     /// One permit: whoever holds it is the only one who takes and writes.
     turn: Semaphore,
@@ -28,6 +38,7 @@ impl<T> Batch<T> {
             waiting: Mutex::new(Vec::new()),
             bound,
             dropped: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
             first: Notify::new(),
             turn: Semaphore::new(1),
         }
@@ -59,6 +70,11 @@ impl<T> Batch<T> {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// How many were taken, to be written.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
     /// Counts entries that were lost after they were taken.
     pub(crate) fn lost(&self, entries: u64) {
         self.dropped.fetch_add(entries, Ordering::Relaxed);
@@ -88,7 +104,29 @@ impl<T> Batch<T> {
         ask: impl FnOnce() -> R,
     ) -> (Vec<T>, R) {
         let mut waiting = self.waiting.lock();
+        self.taken.fetch_add(waiting.len() as u64, Ordering::Relaxed);
         let capacity = waiting.len().min(1024);
         (std::mem::replace(&mut *waiting, Vec::with_capacity(capacity)), ask())
+    }
+}
+
+/// When old entries are to be deleted: driven by writing, so that an idle server has nothing to do.
+pub(crate) struct Trim {
+    taken: u64,
+    at: Instant,
+}
+
+impl Trim {
+    pub(crate) fn new() -> Self {
+        Self { taken: 0, at: Instant::now() }
+    }
+
+    /// Whether it is time, `taken` entries having been taken in all.
+    pub(crate) fn is_due(&mut self, taken: u64) -> bool {
+        if taken - self.taken < TRIM_AFTER_ENTRIES && self.at.elapsed() < TRIM_AFTER {
+            return false;
+        }
+        *self = Self { taken, at: Instant::now() };
+        true
     }
 }

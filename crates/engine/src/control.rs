@@ -211,9 +211,7 @@ impl Engine {
         self.store.delete(documents::function_key(&key), Expect::Any).await?;
         self.functions.remove(&key);
         self.pools_follow(&deployed.standing, None).await;
-        if !self.functions.uses_environment(&deployed.environment) {
-            self.shared.blanks.unwant(&deployed.environment);
-        }
+        self.keep_blanks_if_used(&deployed.environment);
         self.shared.events.tell(&key, Happening::Removed);
         // Its revisions, and what only they point at, are garbage now. Lines are not worth failing for.
         if let Err(error) = self.shared.logs.forget(&key).await {

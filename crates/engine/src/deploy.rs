@@ -128,9 +128,13 @@ impl Engine {
             return Err(error);
         }
 
+        let left = before.as_ref().map(|before| before.environment.clone());
         let deployed = self.swap(function, before, &environment.name).await;
         self.shared.events.tell(&key, Happening::Deployed { revision: revision.digest });
         self.shared.blanks.want(&self.shared, &environment);
+        if let Some(left) = left.filter(|left| **left != *environment.name) {
+            self.keep_blanks_if_used(&left);
+        }
         self.keep_warm(&deployed);
         Ok(deployed.view())
     }
@@ -173,6 +177,13 @@ impl Engine {
         if let Some(active) = standing.active.load_full() {
             let _opening = active.opening.lock().await;
             active.follow(function);
+        }
+    }
+
+    /// Keeps no more blanks of an environment that no function has any more.
+    pub(crate) fn keep_blanks_if_used(&self, environment: &str) {
+        if !self.functions.uses_environment(environment) {
+            self.shared.blanks.unwant(environment);
         }
     }
 

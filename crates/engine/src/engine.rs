@@ -103,8 +103,8 @@ impl Engine {
             stopping: AtomicBool::new(false),
             tasks: Mutex::default(),
         });
-        engine.run(shared.recorder.clone().write_behind());
-        engine.run(shared.logs.clone().write_behind());
+        engine.run(shared.recorder.clone().write_behind(shared.options.record_retention));
+        engine.run(shared.logs.clone().write_behind(shared.options.log_retention));
         engine.run(keeper::keep(shared));
         engine.run(garbage::collect_regularly(engine.this.clone()));
         engine

@@ -1,5 +1,4 @@
-//! What nothing points at any more: revisions, blobs, versions of secrets, what drivers prepared; and what
-//! is past its time: records, lines.
+//! What nothing points at any more: revisions, blobs, versions of secrets, what drivers prepared.
 
 use crate::{documents, documents::REVISION, engine::Engine};
 use futures_util::TryStreamExt as _;
@@ -169,14 +168,6 @@ impl Engine {
         }
         Ok(freed)
     }
-
-    async fn trim(&self) {
-        let records = self.shared.recorder.port().trim(&self.shared.options.record_retention).await;
-        let lines = self.shared.logs.port().trim(&self.shared.options.log_retention).await;
-        for error in [records.err(), lines.err()].into_iter().flatten() {
-            tracing::warn!(%error, "old records and lines could not be deleted");
-        }
-    }
 }
 
 /// Collects garbage again and again, for as long as the engine is there.
@@ -185,7 +176,6 @@ pub(crate) async fn collect_regularly(engine: Weak<Engine>) {
         let Some(every) = engine.upgrade().map(|engine| engine.shared.options.collect_every) else { return };
         tokio::time::sleep(every).await;
         let Some(engine) = engine.upgrade() else { return };
-        engine.trim().await;
         match engine.collect().await {
             Ok(bytes) => tracing::debug!(bytes, "garbage collected"),
             Err(error) => tracing::warn!(%error, "garbage could not be collected"),

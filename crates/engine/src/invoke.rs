@@ -21,7 +21,7 @@ use std::{
 use tokio::time::Instant;
 use xebec_contracts::CallError;
 use xebec_core::{
-    Answer, Body, Digest, Invocation, InvokeError, Outcome,
+    Answer, Body, Digest, Error, ErrorKind, Invocation, InvokeError, Outcome,
     outcome::{FunctionFault, PlatformFault},
     policy::Visibility,
     ports::invoker::Invoker,
@@ -98,7 +98,7 @@ impl Engine {
         loop {
             let pool = match self.pool(&flight, revision).await {
                 Ok(pool) => pool,
-                Err(error) => return Err(flight.refuse(PlatformFault::Unavailable, error.to_string())),
+                Err(error) => return Err(without_pool(flight, &error)),
             };
             let limits = &pool.revision.spec.limits;
             if !prepared {
@@ -113,7 +113,11 @@ impl Engine {
             let lease = match pool.acquire(until).await {
                 Ok(lease) => lease,
                 Err(NoSlot::Closed) => continue,
-                Err(none) => return Err(without_slot(flight, none)),
+                Err(none) => {
+                    let mut error = without_slot(flight, none);
+                    error.contract = contract(&pool);
+                    return Err(error);
+                }
             };
             let cold = lease.cold;
             let Some((instance, slot)) = lease.take() else {
@@ -140,7 +144,7 @@ impl Engine {
     }
 
     /// The pool of a revision, which is made where there is none.
-    async fn pool(&self, flight: &Flight, revision: Digest) -> Result<Arc<Pool>, xebec_core::Error> {
+    async fn pool(&self, flight: &Flight, revision: Digest) -> Result<Arc<Pool>, Error> {
         let active = &flight.admitted.active;
         if !active.awake.load(Ordering::Relaxed) {
             self.shared.keeper.wake(active);
@@ -150,6 +154,15 @@ impl Engine {
             None => Box::pin(self.open_pool(active, revision)).await,
         }
     }
+}
+
+fn without_pool(flight: Flight, error: &Error) -> Box<InvokeError> {
+    let fault = match error.kind {
+        // Removed while the call was on its way.
+        ErrorKind::NotFound => PlatformFault::NotFound,
+        _ => PlatformFault::Unavailable,
+    };
+    flight.refuse(fault, error.to_string())
 }
 
 fn without_slot(flight: Flight, none: NoSlot) -> Box<InvokeError> {
@@ -193,6 +206,10 @@ fn failed(flight: Flight, pool: &Pool, failed: CallError) -> Box<InvokeError> {
     let mut error = flight.fail(failed.outcome, failed.message);
     error.output = failed.output;
     error.exit_code = failed.exit_code;
-    error.contract = pool.revision.spec.contract.name.as_str().into();
+    error.contract = contract(pool);
     error
+}
+
+fn contract(pool: &Pool) -> compact_str::CompactString {
+    pool.revision.spec.contract.name.as_str().into()
 }

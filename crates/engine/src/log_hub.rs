@@ -1,6 +1,6 @@
 //! What functions print, on its way to its port and to those who follow.
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Trim};
 use futures_util::{StreamExt as _, stream, stream::BoxStream};
 use std::sync::{
     Arc,
@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use xebec_core::{
     Error, FunctionKey,
     log::{LogLine, LogQuery, LogStream},
-    ports::records::Logs,
+    ports::records::{Logs, Retention},
 };
 
 /// How far a follower may fall behind before it misses lines.
@@ -111,17 +111,18 @@ impl LogHub {
         self.port.forget(function).await
     }
 
-    /// The port, for trimming.
-    pub(crate) fn port(&self) -> &dyn Logs {
-        &*self.port
-    }
-
-    /// Writes in the background, for ever.
-    pub(crate) async fn write_behind(self: Arc<Self>) {
+    /// Writes in the background, and deletes what is past its time, for ever.
+    pub(crate) async fn write_behind(self: Arc<Self>, retention: Retention) {
+        let mut trim = Trim::new();
         loop {
             self.batch.gathered().await;
             if let Err(error) = self.flush().await {
                 tracing::warn!(%error, "log lines were lost");
+            }
+            if trim.is_due(self.batch.taken())
+                && let Err(error) = self.port.trim(&retention).await
+            {
+                tracing::warn!(%error, "old log lines could not be deleted");
             }
         }
     }

@@ -148,7 +148,14 @@ impl Engine {
     /// Appends `xebec_*` and the process's memory in Prometheus' text format.
     pub fn metrics(&self, out: &mut String) {
         let active: Vec<(String, Arc<Active>)> =
-            self.shared.keeper.in_use().into_iter().map(|active| (labels(&active.key), active)).collect();
+            // Another function may have the name of one that was removed and still drains.
+            self.shared
+                .keeper
+                .in_use()
+                .into_iter()
+                .filter(|active| !active.is_removed())
+                .map(|active| (labels(&active.key), active))
+                .collect();
         self.write_calls(out, &active);
         write_gauges(out, &active);
         self.write_totals(out);

@@ -1,8 +1,12 @@
 //! Records of invocations on their way to their port.
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Trim};
 use std::sync::Arc;
-use xebec_core::{Error, ports::records::Records, record::InvocationRecord};
+use xebec_core::{
+    Error,
+    ports::records::{Records, Retention},
+    record::InvocationRecord,
+};
 
 /// Records of invocations on their way to their port.
 pub(crate) struct Recorder {
@@ -45,12 +49,18 @@ impl Recorder {
         &*self.port
     }
 
-    /// Writes in the background, for ever.
-    pub(crate) async fn write_behind(self: Arc<Self>) {
+    /// Writes in the background, and deletes what is past its time, for ever.
+    pub(crate) async fn write_behind(self: Arc<Self>, retention: Retention) {
+        let mut trim = Trim::new();
         loop {
             self.batch.gathered().await;
             if let Err(error) = self.flush().await {
                 tracing::warn!(%error, "records were lost");
+            }
+            if trim.is_due(self.batch.taken())
+                && let Err(error) = self.port.trim(&retention).await
+            {
+                tracing::warn!(%error, "old records could not be deleted");
             }
         }
     }

@@ -45,10 +45,7 @@ pub(super) async fn live(pool: Arc<Pool>, order: Order, memory: Reservation) {
     let session = match outcome {
         Ok(session) => session,
         Err(why) => {
-            destroy(&instance).await;
-            if let Some(message) = why {
-                fail(&pool, &instance, message);
-            }
+            give_up(&pool, &instance, why).await;
             return drop(memory);
         }
     };
@@ -72,7 +69,10 @@ pub(super) async fn live(pool: Arc<Pool>, order: Order, memory: Reservation) {
 }
 
 fn new_instance(pool: &Arc<Pool>, number: u64) -> Instance {
-    let id = InstanceId(format!("{}-{:08x}", pool.key.name, rand::rng().random::<u32>()).into());
+    // Drivers make names of files and hosts of it.
+    let fit = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let name: String = pool.key.name.chars().take(40).map(fit).collect();
+    let id = InstanceId(format!("{name}-{:010x}", rand::rng().random::<u64>() >> 24).into());
     let lines = InstanceLines::new(pool.shared.clone(), pool.key.clone(), id.to_string());
     Instance::new(id, number, pool.clone(), Arc::new(lines))
 }
@@ -133,6 +133,19 @@ async fn start(pool: &Arc<Pool>, instance: &Arc<Instance>) -> Result<Arc<dyn Ins
             Err(error) => Err(error.to_string()),
         },
         started => started.map_err(|error| error.to_string()),
+    }
+}
+
+/// Ends a start that came to nothing. Callers are told once all that it printed is in, but do not wait for a
+/// driver that takes long over destroying it.
+async fn give_up(pool: &Arc<Pool>, instance: &Arc<Instance>, why: Option<String>) {
+    let destroyed = destroy(instance);
+    tokio::pin!(destroyed);
+    let Some(message) = why else { return destroyed.await };
+    let quickly = timeout(LAST_WORDS, &mut destroyed).await;
+    fail(pool, instance, message);
+    if quickly.is_err() {
+        destroyed.await;
     }
 }
 

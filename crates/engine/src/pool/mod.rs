@@ -330,6 +330,13 @@ impl Pool {
             state.drains = true;
             state.policy.max_instances = 0;
             state.cancel_starts();
+            let failure = Failure {
+                message: "the server is stopping".to_owned(),
+                tail: Vec::new(),
+                overloaded: true,
+                retry_after: None,
+            };
+            state.refuse(usize::MAX, &Arc::new(failure), self.shared.now());
             state.ready_numbers()
         };
         numbers.into_iter().for_each(|number| self.retire(number));

@@ -53,6 +53,7 @@ struct Entry {
     phase: Phase,
     free: u32,
     busy: u32,
+    /// Since when it is idle; of a start: since when it is under way.
     idle_since: Duration,
 }
 
@@ -197,7 +198,7 @@ impl State {
         self.waiters.remove(at);
         self.load.leave(now);
         // Its need goes with it, and what the scaler made of its waiting.
-        self.cancel_surplus(self.floor(now));
+        self.cancel_surplus(self.floor(now), Duration::ZERO, now);
         true
     }
 
@@ -205,7 +206,6 @@ impl State {
     fn hand_out(&mut self, number: Number, cold: bool, now: Duration) {
         let Some(entry) = self.entries.get_mut(&number) else { return };
         let Phase::Ready(instance) = &entry.phase else { return };
-        let mut served = false;
         while entry.free > 0 {
             let Some((_, waiter)) = self.waiters.pop_front() else { break };
             // A waiter takes itself out of the line before it drops its end, so this cannot fail; if it did,
@@ -214,7 +214,6 @@ impl State {
                 entry.free -= 1;
                 entry.busy += 1;
                 self.busy += 1;
-                served = true;
             }
         }
         if entry.busy == 0 {
@@ -225,11 +224,6 @@ impl State {
             self.idle.push(number);
         } else if entry.free == 0 && listed {
             self.idle.retain(|other| *other != number);
-        }
-        if served && self.starting > 0 {
-            // Someone whom a start was meant for was served without it. What the load of late asks for goes on.
-            self.scale(now);
-            self.cancel_surplus(self.floor(now).max(self.desired));
         }
     }
 
@@ -395,14 +389,17 @@ impl State {
         Order { number, cancelled }
     }
 
-    /// Gives up starts that nobody waits for any more, the newest first, above `floor` instances.
-    fn cancel_surplus(&mut self, floor: u32) {
+    /// Gives up starts that nobody waits for any more and that are as old as `age`, the newest first, above
+    /// `floor` instances.
+    fn cancel_surplus(&mut self, floor: u32, age: Duration, now: Duration) {
         while self.starting > 0
             && self.waiters.len() <= (self.starting as usize - 1) * self.slots as usize
             && self.ready + self.starting > floor
         {
+            let old_enough = |entry: &Entry| now.saturating_sub(entry.idle_since) >= age;
             let newest = self.entries.iter().rev().find_map(|(number, entry)| {
-                matches!(entry.phase, Phase::Starting { for_waiters: true, .. }).then_some(*number)
+                let of_waiters = matches!(entry.phase, Phase::Starting { for_waiters: true, .. });
+                (of_waiters && old_enough(entry)).then_some(*number)
             });
             let Some(number) = newest else { return };
             self.entries.remove(&number);
@@ -435,10 +432,9 @@ impl State {
 
     fn scale(&mut self, now: Duration) {
         let bounds = Bounds { min: self.floor(now), max: self.policy.max_instances };
-        let there = self.ready + self.starting;
         self.scaled = now;
         self.desired =
-            self.scaler.desired(now, &self.policy.scaling, self.slots, &mut self.load, there, bounds);
+            self.scaler.desired(now, &self.policy.scaling, self.slots, &mut self.load, self.ready, bounds);
     }
 
     /// Scales if that was not done for a second.
@@ -447,6 +443,9 @@ impl State {
             return Vec::new();
         }
         self.scale(now);
+        // Who waited was served by others meanwhile. Short starts are let be: callers that come one after the
+        // other would have one begun and given up for each of them.
+        self.cancel_surplus(self.floor(now).max(self.desired), SCALE_EVERY, now);
         self.order_starts(now)
     }
 
@@ -460,12 +459,12 @@ impl State {
     }
 
     /// Idle instances to be retired now: kept for as long as the policy says, or as was `learnt`; or more
-    /// than the load asks for and idle for the whole stable window.
+    /// than the load asks for, and than one, and idle for the whole stable window.
     pub(super) fn expired(&mut self, learnt: Duration, now: Duration) -> Vec<Number> {
         let keep_alive = self.policy.keep_alive_seconds.map_or(learnt, Duration::from_secs);
         let keep = if self.drains { keep_alive.min(DRAIN_KEEP) } else { keep_alive };
         let spare = self.ready.saturating_sub(self.floor(now)) as usize;
-        let surplus = self.ready.saturating_sub(self.floor(now).max(self.desired)) as usize;
+        let surplus = self.ready.saturating_sub(self.floor(now).max(self.desired).max(1)) as usize;
         let mut taken = 0;
         let mut expired = self.idle_ones(now, |idle| {
             let too_many = taken < surplus && idle >= keep.min(STABLE_WINDOW);

@@ -5,6 +5,7 @@
 mod calls;
 mod deploys;
 mod driver;
+mod figures;
 mod logs;
 mod ports;
 mod quotas;

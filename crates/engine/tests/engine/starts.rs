@@ -283,3 +283,63 @@ async fn an_idle_server_has_nothing_to_do() {
     assert_eq!(world.text("f", "/sleep?1").await, "slept");
     assert!(world.metrics().contains("function=\"f\""));
 }
+
+#[tokio::test(start_paused = true)]
+async fn how_long_to_keep_is_learnt() {
+    let world = World::new();
+    world.deploy("f", |_| {}).await;
+    let idle_for = || async {
+        let begun = Instant::now();
+        eventually("scaled to zero", || instances(&world.script) == 0).await;
+        begun.elapsed().as_secs()
+    };
+    world.text("f", "/sleep?1").await;
+    let unknown = idle_for().await;
+    assert!((600..605).contains(&unknown), "ten minutes while nothing is known: {unknown}");
+    // Mostly called every minute: kept a little longer than that.
+    for _ in 0..30 {
+        world.text("f", "/sleep?1").await;
+        sleep(Duration::from_secs(60)).await;
+    }
+    world.text("f", "/sleep?1").await;
+    let learnt = idle_for().await;
+    assert!((60..120).contains(&learnt), "{learnt}");
+    assert!(world.script.starts() <= 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_callers_get_a_second_instance_and_a_burst_is_forgotten() {
+    let world = World::new();
+    world.script.start_ms.store(200, SeqCst);
+    world.deploy("f", |_| {}).await;
+    for _ in 0..600 {
+        world.text("f", "/sleep?5").await;
+        sleep(Duration::from_millis(95)).await;
+    }
+    assert_eq!(world.script.starts(), 1, "one caller after the other needs one");
+    let two = || async {
+        for _ in 0..2000 {
+            world.text("f", "/sleep?5").await;
+        }
+    };
+    tokio::join!(two(), two());
+    assert_eq!((world.view("f").live.ready, world.script.starts()), (2, 2));
+    join_all((0..10).map(|_| world.text("f", "/sleep?500"))).await;
+    assert!(world.view("f").live.ready > 5);
+    sleep(Duration::from_secs(130)).await;
+    assert_eq!(world.view("f").live.ready, 1, "the last one is kept for longer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_start_is_given_up_when_others_served_who_waited_for_it() {
+    let world = World::new();
+    world.deploy("f", |_| {}).await;
+    world.text("f", "/sleep?1").await;
+    world.script.start_ms.store(20_000, SeqCst);
+    tokio::join!(world.text("f", "/sleep?5"), world.text("f", "/sleep?5"));
+    assert_eq!(world.view("f").live.starting, 1);
+    let begun = Instant::now();
+    eventually("it is given up", || world.script.starting.load(SeqCst) == 0).await;
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!((world.view("f").live.ready, world.view("f").live.starting), (1, 0));
+}

@@ -97,3 +97,27 @@ async fn metrics_are_what_prometheus_reads() {
     names.dedup();
     assert_eq!(names.len(), typed, "each is declared once");
 }
+
+#[tokio::test(start_paused = true)]
+async fn old_records_go_while_new_ones_come() {
+    let world = World::new();
+    world.deploy("f", |_| {}).await;
+    world.text("f", "/sleep?1").await;
+    tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
+    assert!(!world.records.trimmed.load(SeqCst), "nothing is done while nothing happens");
+    world.text("f", "/sleep?1").await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert!(world.records.trimmed.load(SeqCst));
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_of_instances_fit_files_and_hosts() {
+    let world = World::new();
+    let name = format!("Höchst seltsam/{}", "x".repeat(100));
+    world.deploy(&name, |_| {}).await;
+    let id = world.call(&name, "/echo").await.unwrap().instance.to_string();
+    assert!(
+        id.len() <= 63 && id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'),
+        "{id}"
+    );
+}

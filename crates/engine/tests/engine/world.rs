@@ -51,6 +51,14 @@ impl World {
     /// The same stored world under a new engine, as after a restart.
     pub(crate) async fn restarted(self) -> Self {
         self.engine.shutdown(Duration::ZERO).await;
+        let old = self.engine.clone();
+        let world = self.again().await;
+        drop(old);
+        world
+    }
+
+    /// A new engine over what is stored.
+    pub(crate) async fn again(self) -> Self {
         let script = Arc::new(Script::default());
         let engine = engine(&script, &self.store, &self.blobs, &self.records, &self.logs, &self.options);
         engine.resume().await.unwrap();
@@ -160,9 +168,9 @@ pub(crate) fn invocation(name: &str, path: &str, body: Body) -> Invocation {
     Invocation::new(key(name), Principal::Anonymous, request)
 }
 
-/// Waits until something is so, for ten minutes of paused time at most.
+/// Waits until something is so, for twenty minutes of paused time at most.
 pub(crate) async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
-    for _ in 0..60_000 {
+    for _ in 0..120_000 {
         if so() {
             return;
         }
