@@ -19,9 +19,10 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
+use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::{
     WasiHttpView as _,
     p2::{
@@ -34,6 +35,9 @@ use xebec_core::{Body, BodyError, log::LogStream, ports::instance::IoError};
 type Answer = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
 
 type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The longest run clock: it stands for those that no clock can count to.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Sends `request` to a fresh guest of `instance`. The answer comes as soon as its head is set.
 pub(crate) async fn send(
@@ -119,7 +123,8 @@ impl Guest {
         request: http::Request<Body>,
         answer: oneshot::Sender<Answer>,
     ) -> Result<Self, IoError> {
-        let deadline = Instant::now() + instance.run_clock;
+        let now = Instant::now();
+        let deadline = now.checked_add(instance.run_clock).unwrap_or(now + FOREVER);
         let running = run(instance.clone(), instance.admit()?, deadline, request, answer);
         Ok(Self { instance: instance.clone(), deadline, running: Some(Box::pin(running)), must_end: None })
     }
@@ -179,8 +184,10 @@ async fn run(
         let guest = component.instantiate_async(&mut store).await?;
         guest.wasi_http_incoming_handler().call_handle(&mut store, request, answer).await
     };
-    let result = handled.await;
-    result.map_err(|error| Failure::new(&error, &store))
+    match handled.await {
+        Err(error) if matches!(error.downcast_ref(), Some(I32Exit(0))) => Ok(()),
+        result => result.map_err(|error| Failure::new(&error, &store)),
+    }
 }
 
 /// The request as the guest gets it: it always has an authority, and errors of its body are the guest's.

@@ -4,3 +4,4 @@ mod command;
 mod deploy;
 mod guest;
 mod http;
+mod rust;
