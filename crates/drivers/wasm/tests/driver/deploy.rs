@@ -14,6 +14,8 @@ use xebec_core::{
 };
 use xebec_driver_wasm::{WasmDriver, WasmOptions};
 
+type Change<'a> = &'a dyn Fn(&mut RevisionSpec);
+
 fn hello(change: impl FnOnce(&mut RevisionSpec)) -> (Bytes, Revision) {
     let code = Bytes::from_static(HELLO.as_bytes());
     let revision = revision(&code, change);
@@ -37,8 +39,7 @@ async fn what_cannot_be_honoured_is_refused_by_name() {
     };
     assert_eq!(refused(&|_| {}), None);
     assert_eq!(refused(&|spec| spec.secrets = vec![secret(Some("PASSWORD"))]), None);
-    type Change<'a> = (&'a str, &'a dyn Fn(&mut RevisionSpec));
-    let changes: [Change<'_>; 5] = [
+    let changes: [(&str, Change<'_>); 5] = [
         ("workload", &|spec| spec.workload = Workload::Image { reference: "alpine".to_owned() }),
         ("contract", &|spec| spec.contract = ContractSpec::named("http")),
         ("limits.cpu_millis", &|spec| spec.limits.cpu_millis = Some(100)),
@@ -61,7 +62,7 @@ async fn what_is_no_fitting_component_is_refused_at_deploy_time() {
     let stdio = |spec: &mut RevisionSpec| spec.contract = ContractSpec::named("stdio");
     let greedy = HELLO.replace(r#"(memory (export "memory") 2)"#, r#"(memory (export "memory") 4096)"#);
     let unknown = r#"(component (import "acme:rockets/launch@1.0.0" (instance (export "go" (func)))))"#;
-    let cases: [(&str, &dyn Fn(&mut RevisionSpec), &str); 6] = [
+    let cases: [(&str, Change<'_>, &str); 6] = [
         ("not wasm at all", &|_| {}, "neither"),
         ("(component (export \"x\" (func 0)))", &|_| {}, "unknown func"),
         (unknown, &|_| {}, "acme:rockets/launch"),

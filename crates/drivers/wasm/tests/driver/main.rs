@@ -1,5 +1,7 @@
 //! The wasm driver against real components, written as text.
 
+#![allow(clippy::unwrap_used)]
+
 mod command;
 mod deploy;
 mod guest;
