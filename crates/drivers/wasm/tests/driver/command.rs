@@ -58,13 +58,13 @@ async fn input_becomes_output() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn variables_come_from_environment_function_and_call() {
+async fn variables_come_from_environment_function_secrets_and_call() {
     let host = Host::new();
     let running = host.run(COMMAND, stdio).await;
     let variables = BTreeMap::from([("CALL".to_owned(), "yes".to_owned())]);
     let (output, _, exit) = run(&running, Command { variables, ..command("variables") }).await;
     assert_eq!(exit, code(0));
-    assert_eq!(output, "FROM=environment\nSHARED=function\nCALL=yes\n");
+    assert_eq!(output, "FROM=environment\nPASSWORD=swordfish\nSHARED=function\nCALL=yes\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use xebec_core::{
     limits::Limits,
     log::LogStream,
     ports::{
-        driver::{Driver as _, Prepare, Progress, Start},
+        driver::{Driver as _, OpenSecret, Prepare, Progress, Start},
         instance::{InstanceId, InstanceIo, LineSink},
     },
     revision::{ContractSpec, Revision, RevisionSpec},
@@ -71,7 +71,12 @@ impl Host {
             function: FunctionKey::new(&Tenant::default(), "native", "toy"),
             revision: Arc::new(revision.clone()),
             environment: Arc::new(environment()),
-            secrets: Vec::new(),
+            secrets: vec![OpenSecret {
+                name: "password".to_owned(),
+                path: None,
+                variable: Some("PASSWORD".to_owned()),
+                value: Bytes::from_static(b"swordfish"),
+            }],
             lines: lines.clone(),
         };
         Ok(Running { io: self.driver.start(start).await?, lines })
