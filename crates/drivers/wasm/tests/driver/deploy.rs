@@ -7,6 +7,7 @@ use std::{
     path::PathBuf,
     time::{Duration, SystemTime},
 };
+use xebec_conformance::small_disk::{fill, on_small_disk};
 use xebec_core::{
     ports::driver::Driver as _,
     revision::{ContractSpec, Revision, RevisionSpec, SecretMount},
@@ -161,6 +162,26 @@ async fn only_what_nothing_points_at_is_collected() {
     assert_eq!(compiled(&host).len(), 1);
     assert!(host.start(&keep).await.is_ok());
     assert_eq!(host.start(&gone).await.err().unwrap().code, "XB3005");
+}
+
+#[test]
+fn a_full_disk_is_told_and_leaves_nothing_behind() {
+    on_small_disk("deploy::a_full_disk_is_told_and_leaves_nothing_behind", 8, |disk| {
+        let host = Host::on(tempfile::tempdir_in(disk).unwrap(), 4);
+        let (code, revision) = hello(|_| {});
+        let filling = fill(disk);
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            let error = host.prepare(&revision, &code).await.unwrap_err();
+            assert_eq!(error.code, "XB4002", "{error}");
+            std::fs::remove_file(filling).unwrap();
+            host.prepare(&revision, &code).await.unwrap();
+            assert!(host.start(&revision).await.is_ok());
+            let left = std::fs::read_dir(host.directory.path().join("wasm")).unwrap();
+            let left =
+                left.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|e| e == "part"));
+            assert_eq!(left.count(), 0);
+        });
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

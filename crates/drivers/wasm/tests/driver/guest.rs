@@ -50,7 +50,10 @@ impl Host {
     }
 
     pub(crate) fn with_calls(max_calls: u32) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::on(tempfile::tempdir().unwrap(), max_calls)
+    }
+
+    pub(crate) fn on(directory: tempfile::TempDir, max_calls: u32) -> Self {
         let driver = WasmDriver::new(WasmOptions { max_calls, ..WasmOptions::new(directory.path()) });
         Self { driver, directory }
     }
