@@ -80,7 +80,7 @@ impl Engine {
                 return Err(flight.refuse(PlatformFault::NotFound, message));
             }
         };
-        let until = invocation.timeout.map(|timeout| Instant::now() + timeout);
+        let until = invocation.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         self.deliver(flight, revision, invocation.request, until).await
     }
 

@@ -67,7 +67,7 @@ impl Keeper {
             .filter_map(|pool| pool.longest_idle().map(|(idle, number)| (idle, number, pool)))
             .max_by_key(|(idle, ..)| *idle);
         let Some((_, number, pool)) = longest else { return false };
-        pool.retire_number(number);
+        pool.retire(number);
         true
     }
 

@@ -21,6 +21,12 @@ pub(crate) struct Head {
     pub(crate) deadline: Deadline,
 }
 
+/// `clock` after `from`; clocks so long that they cannot be told are as good as a month.
+fn after(from: Instant, clock: Duration) -> Instant {
+    const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
+    from.checked_add(clock).unwrap_or_else(|| from + MONTH)
+}
+
 /// Sends a call. `until` is when the caller's own patience ends.
 pub(crate) async fn send(
     flight: &Flight,
@@ -41,7 +47,7 @@ pub(crate) async fn send(
     let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(sent));
     let run = clocks.run.min(left);
     let first = clocks.first_byte.min(run);
-    let mut sleep = Box::pin(sleep_until(sent + first));
+    let mut sleep = Box::pin(sleep_until(after(sent, first)));
     let mut call = session.call(Call { id: flight.id, slot, request });
     let answered = tokio::select! {
         biased;
@@ -60,7 +66,7 @@ pub(crate) async fn send(
         },
     };
     match answered {
-        Ok(response) => Ok(Head { response, deadline: Deadline { at: sent + run, after: run, sleep } }),
+        Ok(response) => Ok(Head { response, deadline: Deadline { at: after(sent, run), after: run, sleep } }),
         Err(error) => Err(explain(flight, instance, error).await),
     }
 }

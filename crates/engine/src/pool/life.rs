@@ -167,7 +167,7 @@ async fn serve(pool: &Arc<Pool>, instance: &Arc<Instance>) -> String {
         () = instance.wake.notified() => {}
     }
     // Retired: what is in flight goes on, each call held by its own clocks.
-    let last_call = pool.revision.spec.limits.clocks.run + LAST_WORDS;
+    let last_call = pool.revision.spec.limits.clocks.run.saturating_add(LAST_WORDS);
     let done = async {
         while pool.busy_on(instance.number) > 0 {
             instance.wake.notified().await;

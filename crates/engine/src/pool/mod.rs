@@ -18,7 +18,7 @@ use std::{
 };
 use tokio::{
     sync::oneshot,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout},
 };
 use xebec_contracts::Contract;
 use xebec_core::{
@@ -130,7 +130,11 @@ impl Pool {
     /// held by the start clock, whose end is a failure that says why.
     fn patience(&self, until: Option<Instant>, cold: bool) -> Duration {
         let clocks = &self.revision.spec.limits.clocks;
-        let own = if cold { clocks.wait.max(clocks.start + Duration::from_secs(1)) } else { clocks.wait };
+        let own = if cold {
+            clocks.wait.max(clocks.start.saturating_add(Duration::from_secs(1)))
+        } else {
+            clocks.wait
+        };
         until.map_or(own, |until| own.min(until.saturating_duration_since(Instant::now())))
     }
 
@@ -159,7 +163,8 @@ impl Pool {
         self.state.lock().announced(number, count, self.shared.now());
     }
 
-    fn retire(self: &Arc<Self>, number: Number) {
+    /// An instance gets no more calls, and ends when it has answered those that it has.
+    pub(crate) fn retire(self: &Arc<Self>, number: Number) {
         let (retired, orders) = {
             let mut state = self.state.lock();
             (state.retire(number), state.order_starts(self.shared.now()))
@@ -318,11 +323,6 @@ impl Pool {
         Some((longest?, *numbers.first()?))
     }
 
-    /// Retires one instance.
-    pub(crate) fn retire_number(self: &Arc<Self>, number: Number) {
-        self.retire(number);
-    }
-
     /// Gives up all starts and retires all instances, for good.
     pub(crate) fn stop(self: &Arc<Self>) {
         let numbers = {
@@ -369,8 +369,7 @@ struct Waiting<'a> {
 
 impl Waiting<'_> {
     async fn slot(mut self, patience: Duration) -> Result<Lease, NoSlot> {
-        let deadline = Instant::now() + patience;
-        match timeout_at(deadline, &mut self.receiver).await {
+        match timeout(patience, &mut self.receiver).await {
             Ok(Ok(Grant::Slot { instance, cold })) => Ok(Lease::new(instance, cold)),
             Ok(Ok(Grant::Failed(failure))) => Err(NoSlot::Failed(failure)),
             Ok(Err(_)) | Err(_) => Err(NoSlot::Late(patience)),

@@ -280,3 +280,21 @@ async fn shutdown_lets_calls_end_and_takes_no_more() {
     let recorded: Vec<_> = world.records.all.lock().iter().map(|record| record.outcome.name()).collect();
     assert_eq!(recorded, ["unavailable", "success"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn clocks_without_end_are_no_trouble() {
+    let world = World::new();
+    world
+        .deploy("f", |d| {
+            let clocks = &mut d.revision.limits.clocks;
+            clocks.wait = Duration::MAX;
+            clocks.start = Duration::MAX;
+            clocks.first_byte = Duration::MAX;
+            clocks.run = Duration::MAX;
+        })
+        .await;
+    let mut call = invocation("f", "/stream?3", Body::empty());
+    call.timeout = Some(Duration::MAX);
+    let answer = world.engine.invoke(call).await.unwrap();
+    assert_eq!(answer.response.into_body().collect(100).await.unwrap().len(), 15);
+}

@@ -106,6 +106,14 @@ impl Drop for Starting<'_> {
     }
 }
 
+/// Even the shortest sleep takes a millisecond of real time.
+async fn pause(ms: &AtomicU32) {
+    let ms = ms.load(SeqCst);
+    if ms > 0 {
+        sleep(Duration::from_millis(ms.into())).await;
+    }
+}
+
 fn take_one(count: &AtomicU32) -> bool {
     count.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
 }
@@ -125,7 +133,7 @@ impl Driver for FakeDriver {
 
     async fn prepare(&self, request: Prepare<'_>) -> Result<(), Error> {
         request.progress.step("preparing");
-        sleep(Duration::from_millis(self.0.prepare_ms.load(SeqCst).into())).await;
+        pause(&self.0.prepare_ms).await;
         self.0.prepared.lock().push(request.revision.digest);
         self.0.forgot_prepared.store(false, SeqCst);
         Ok(())
@@ -136,7 +144,7 @@ impl Driver for FakeDriver {
         let starting = Starting(&self.0);
         self.0.note_most();
         self.0.started.lock().push(start.clone());
-        sleep(Duration::from_millis(self.0.start_ms.load(SeqCst).into())).await;
+        pause(&self.0.start_ms).await;
         if self.0.forgot_prepared.load(SeqCst) {
             return Err(Error::internal("XB3005", "it was not prepared"));
         }

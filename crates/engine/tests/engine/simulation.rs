@@ -193,3 +193,37 @@ proptest! {
         })?;
     }
 }
+
+/// The same on real threads and real time, where locks and wake-ups can race.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_lost_between_threads() {
+    let world = Arc::new(World::new());
+    world
+        .deploy("f", |d| {
+            d.policy.max_instances = 3;
+            d.revision.limits.concurrency = 2;
+            d.policy.keep_alive_seconds = Some(1);
+        })
+        .await;
+    let callers = (0..32u64).map(|caller| {
+        let world = world.clone();
+        tokio::spawn(async move {
+            for call in 0..100 {
+                match (caller + call) % 8 {
+                    0 => drop(timeout(Duration::from_micros(300), world.call("f", "/sleep?3")).await),
+                    1 => drop(world.call("f", "/stream?2").await),
+                    2 => assert_eq!(world.text("f", "/sleep?1").await, "slept"),
+                    _ => drop(world.call("f", "/status?200").await.unwrap()),
+                }
+            }
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        timeout(Duration::from_secs(60), caller).await.expect("a caller hangs").unwrap();
+    }
+    let live = world.view("f").live;
+    assert_eq!((live.in_flight, live.waiting), (0, 0));
+    assert_eq!(world.records().await.len(), 3200);
+    eventually("everything scales to zero", || world.script.alive.load(SeqCst) == 0).await;
+    assert_eq!(world.text("f", "/sleep?1").await, "slept");
+}
