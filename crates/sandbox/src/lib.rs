@@ -35,7 +35,7 @@ pub use enforcement::{Enforcement, Protection};
 pub use error::SandboxError;
 pub use exec::{Exec, ProcessExit, SandboxExit, Stream};
 #[cfg(target_os = "linux")]
-pub use host::{Process, Sandbox, Spawner, Zygote};
+pub use host::{Process, Sandbox, Spawner, ZYGOTE_PYTHON, Zygote};
 #[cfg(target_os = "linux")]
 pub use spawner::spawner_main;
 pub use spec::{Bind, Network, SandboxLimits, SandboxSpec, SpawnerOptions};

@@ -4,6 +4,7 @@ use super::{Controller, Version, kills, write};
 use crate::spec::SandboxLimits;
 use std::{
     fs, io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
@@ -32,6 +33,12 @@ impl Group {
     /// Puts a process into it.
     pub(crate) fn add(&self, pid: i32) -> io::Result<()> {
         self.directories().into_iter().try_for_each(|it| write(&it.join("cgroup.procs"), &pid.to_string()))
+    }
+
+    /// Opens what puts the process that writes `0` to it into the group: one for each directory.
+    pub(crate) fn open(&self) -> io::Result<Vec<OwnedFd>> {
+        let open = |directory: &Path| fs::File::options().write(true).open(directory.join("cgroup.procs"));
+        self.directories().into_iter().map(|directory| Ok(open(directory)?.into())).collect()
     }
 
     /// Sets what may be used.

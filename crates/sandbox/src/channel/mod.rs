@@ -81,6 +81,7 @@ fn send_packet(
 }
 
 /// Receives messages, reusing its buffer.
+#[derive(Debug)]
 pub(crate) struct Receiver(Box<[u8]>);
 
 impl Receiver {

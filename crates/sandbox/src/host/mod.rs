@@ -11,7 +11,7 @@ mod zygote;
 pub use process::Process;
 pub use sandbox::Sandbox;
 pub use spawner::Spawner;
-pub use zygote::Zygote;
+pub use zygote::{ZYGOTE_PYTHON, Zygote};
 
 use std::time::Duration;
 

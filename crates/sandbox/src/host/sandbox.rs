@@ -6,18 +6,19 @@ use super::{
     fate::Fate,
     process::{Kills, Process},
     spawner::Spawner,
-    starter::Starter,
+    starter::{Started, Starter},
 };
 use crate::{
     Bind, Exec, Network, SandboxError, SandboxExit, SandboxLimits, SandboxSpec, Stream,
     channel::{Link, MAX_BODY, Receiver},
     egress::{self, Way},
-    inside::root,
+    inside::{confine, init::NAMESPACES, root},
     wire::{
         self, Fault, InitAnswer, InitCall, Place, SpawnerCall, Taken,
         start::{Step, pack_start},
     },
 };
+use parking_lot::Mutex;
 use rustix::{fs::MemfdFlags, pipe::PipeFlags};
 use std::{
     collections::BTreeMap,
@@ -28,7 +29,10 @@ use std::{
     path::{Component, Path, PathBuf},
     sync::Arc,
 };
-use tokio::net::{TcpSocket, TcpStream, UnixStream, unix::pipe};
+use tokio::{
+    net::{TcpSocket, TcpStream, UnixStream, unix::pipe},
+    sync::oneshot,
+};
 
 /// How long a connection into a sandbox may take: nothing but a full queue inside delays it.
 const CONNECT_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -48,6 +52,8 @@ struct Inner {
     kills: Arc<Kills>,
     variables: BTreeMap<String, String>,
     directory: PathBuf,
+    limits: Mutex<SandboxLimits>,
+    user: u32,
     memory_file: Option<PathBuf>,
     run_directory: PathBuf,
     /// Keeps `run_directory` valid.
@@ -94,6 +100,8 @@ impl Sandbox {
             kills: Arc::new(Kills::new(taken.kills_file)),
             variables: spec.variables,
             directory: spec.directory.unwrap_or_else(|| PathBuf::from("/")),
+            limits: Mutex::new(spec.limits),
+            user: taken.user,
             memory_file: taken.memory_file,
             run_directory: PathBuf::from(format!("/proc/self/fd/{}", run.as_raw_fd())),
             _run: run,
@@ -117,6 +125,27 @@ impl Sandbox {
     /// [`SandboxError::NoProgram`] where there is none to start, [`SandboxError::Ended`].
     pub async fn spawn(&self, exec: Exec) -> Result<Process, SandboxError> {
         let inner = &self.0;
+        let (streams, ends) = self.streams(&exec)?;
+        let descriptors: Vec<_> =
+            ends.iter().map(AsFd::as_fd).chain(exec.descriptors.iter().map(AsFd::as_fd)).collect();
+        let pack = |serial| pack_start(serial, &exec, &inner.variables, &inner.directory);
+        match inner.starter.start(pack, &descriptors).await {
+            Ok(Ok(started)) => Ok(self.process(started, streams)),
+            Ok(Err((step, errno))) => Err(not_started(step, errno, &exec, &inner.directory)),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                Err(SandboxError::Invalid(error.to_string()))
+            }
+            Err(error) => Err(self.ended_or(error).await),
+        }
+    }
+
+    fn process(&self, started: Started, streams: Streams) -> Process {
+        let (fate, kills) = (Arc::clone(&self.0.fate), Arc::clone(&self.0.kills));
+        Process::new(started, fate, kills, (streams.stdin, streams.stdout, streams.stderr))
+    }
+
+    /// A process's streams: our ends, and its own.
+    pub(super) fn streams(&self, exec: &Exec) -> io::Result<(Streams, Vec<OwnedFd>)> {
         let mut ends = Vec::with_capacity(3);
         let mut streams = Streams::default();
         if exec.stdin == Stream::Pipe {
@@ -131,22 +160,52 @@ impl Sandbox {
                 ends.push(theirs);
             }
         }
-        let descriptors: Vec<_> =
-            ends.iter().map(AsFd::as_fd).chain(exec.descriptors.iter().map(AsFd::as_fd)).collect();
-        let pack = |serial| pack_start(serial, &exec, &inner.variables, &inner.directory);
-        match inner.starter.start(pack, &descriptors).await {
-            Ok(Ok(started)) => Ok(Process::new(
-                started,
-                Arc::clone(&inner.fate),
-                Arc::clone(&inner.kills),
-                (streams.stdin, streams.stdout, streams.stderr),
-            )),
-            Ok(Err((step, errno))) => Err(not_started(step, errno, &exec, &inner.directory)),
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                Err(SandboxError::Invalid(error.to_string()))
-            }
-            Err(error) => Err(self.ended_or(error).await),
-        }
+        Ok((streams, ends))
+    }
+
+    /// A process that a zygote brought: `pid` as the host sees it, and where its end will be told.
+    pub(super) fn adopt(
+        &self,
+        pid: i32,
+        end: oneshot::Receiver<i32>,
+        streams: Streams,
+    ) -> Result<Process, SandboxError> {
+        // The last of its ids is the innermost. Where it has ended already, there is nothing to be killed.
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let inside = ids.and_then(|ids| ids.split_whitespace().last()?.parse().ok()).unwrap_or(i32::MAX);
+        Ok(self.process(Started::brought(inside, Arc::clone(&self.0.starter), end), streams))
+    }
+
+    /// Its namespaces by name, and landlock's rules.
+    pub(super) async fn namespaces(&self) -> Result<Vec<(&'static str, OwnedFd)>, SandboxError> {
+        let descriptors = self.ask(|| "open its namespaces".to_owned(), InitCall::Namespaces, &[]).await?;
+        let user = self.0.spawner.abilities().user_namespaces;
+        let names = NAMESPACES.into_iter().filter(|name| user || *name != "user").chain(["landlock"]);
+        Ok(names.zip(descriptors).collect())
+    }
+
+    /// What puts a process into its control groups.
+    pub(super) async fn groups(&self) -> Result<Vec<OwnedFd>, SandboxError> {
+        Ok(self.0.spawner.call("open its control groups", SpawnerCall::Groups { seat: self.0.seat }).await?.1)
+    }
+
+    /// What its processes start with: variables and directory.
+    pub(super) fn surroundings(&self) -> (&BTreeMap<String, String>, &Path) {
+        (&self.0.variables, &self.0.directory)
+    }
+
+    /// The user that its processes are, as they see it.
+    pub(super) fn user_inside(&self) -> u32 {
+        if self.0.spawner.abilities().user_namespaces { confine::USER_INSIDE } else { self.0.user }
+    }
+
+    /// Limits that no control group sets: resource and most.
+    pub(super) fn limits_without_groups(&self) -> Vec<(i32, u64)> {
+        let (data, processes) = self.0.spawner.abilities().without_groups(&self.0.limits.lock());
+        let data = data.map(|bytes| (libc::RLIMIT_DATA as i32, bytes));
+        let processes = processes.map(|most| (libc::RLIMIT_NPROC as i32, most));
+        data.into_iter().chain(processes).collect()
     }
 
     /// Adds a bind.
@@ -281,9 +340,8 @@ impl Sandbox {
 
     /// Sets the limits that the init sees to.
     async fn limit_inside(&self, limits: &SandboxLimits) -> Result<(), SandboxError> {
-        let abilities = self.0.spawner.abilities();
-        let data_bytes = limits.memory_bytes.filter(|_| !abilities.memory_group);
-        let processes = limits.processes.filter(|_| !abilities.pids_group).map(|most| u64::from(most) + 2);
+        *self.0.limits.lock() = *limits;
+        let (data_bytes, processes) = self.0.spawner.abilities().without_groups(limits);
         if limits.scratch_bytes.is_none() && data_bytes.is_none() && processes.is_none() {
             return Ok(());
         }
@@ -324,7 +382,7 @@ impl Sandbox {
 }
 
 #[derive(Default)]
-struct Streams {
+pub(super) struct Streams {
     stdin: Option<pipe::Sender>,
     stdout: Option<pipe::Receiver>,
     stderr: Option<pipe::Receiver>,

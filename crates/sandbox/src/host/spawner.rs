@@ -3,7 +3,7 @@
 use super::{
     ANSWER_DEADLINE, END_DEADLINE,
     calls::{Waiting, call},
-    fate::Fate,
+    fate::{Fate, Orphans},
     sandbox::{Sandbox, check},
     zygote::Zygote,
 };
@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     io,
-    os::fd::OwnedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     path::Path,
     process::{Child, Command, Stdio},
     sync::{
@@ -24,7 +24,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 /// Makes sandboxes. Cheap to clone; the spawner's process, and every sandbox with it, ends when the last clone
 /// and the last sandbox are dropped.
@@ -43,6 +43,7 @@ pub(super) struct Shared {
     link: Link,
     waiting: Waiting<Result<Answer, String>>,
     fates: Mutex<HashMap<u32, Arc<Fate>>>,
+    orphans: Mutex<Orphans>,
     pub(super) abilities: Abilities,
     gone: AtomicBool,
     went: Notify,
@@ -77,6 +78,7 @@ impl Spawner {
             link,
             waiting: Waiting::new(),
             fates: Mutex::new(HashMap::new()),
+            orphans: Mutex::new(Orphans::default()),
             abilities,
             gone: AtomicBool::new(false),
             went: Notify::new(),
@@ -136,8 +138,17 @@ impl Spawner {
         what: &str,
         request: SpawnerCall,
     ) -> Result<(Answer, Vec<OwnedFd>), SandboxError> {
+        self.call_with(what, request, &[]).await
+    }
+
+    pub(super) async fn call_with(
+        &self,
+        what: &str,
+        request: SpawnerCall,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(Answer, Vec<OwnedFd>), SandboxError> {
         let shared = &self.0.shared;
-        match call(&shared.link, &shared.waiting, request, &[]).await {
+        match call(&shared.link, &shared.waiting, request, descriptors).await {
             Ok((Ok(answer), descriptors)) => Ok((answer, descriptors)),
             Ok((Err(why), _)) => Err(SandboxError::Failed { what: what.to_owned(), why }),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(SandboxError::SpawnerGone),
@@ -148,6 +159,11 @@ impl Spawner {
     /// Sends a call whose answer nobody needs.
     pub(super) fn tell(&self, request: SpawnerCall) {
         self.0.shared.tell(request);
+    }
+
+    /// Where the exit of a process that a zygote brought will be told.
+    pub(super) fn orphan(&self, pid: i32) -> oneshot::Receiver<i32> {
+        self.0.shared.orphans.lock().expect(pid)
     }
 
     fn fate(&self, seat: u32) -> Arc<Fate> {
@@ -240,6 +256,7 @@ async fn read(shared: Arc<Shared>, mut receiver: Receiver, mut child: Child) {
                     fate.settle(out_of_memory);
                 }
             }
+            SpawnerWord::Orphan { pid, status } => shared.orphans.lock().ended(pid, status),
             SpawnerWord::Ready(..) | SpawnerWord::Unable(_) => {}
         }
     }
@@ -248,6 +265,7 @@ async fn read(shared: Arc<Shared>, mut receiver: Receiver, mut child: Child) {
     for (_, fate) in shared.fates.lock().drain() {
         fate.settle(false);
     }
+    *shared.orphans.lock() = Orphans::default();
     // It has closed its end, so it is ending; the wait is for its last steps.
     let _ = tokio::task::spawn_blocking(move || child.wait()).await;
     shared.went.notify_waiters();

@@ -32,6 +32,18 @@ pub(super) struct Started {
 }
 
 impl Started {
+    /// One that a zygote brought; its end is told by others.
+    pub(super) fn brought(pid: i32, starter: Arc<Starter>, end: oneshot::Receiver<i32>) -> Self {
+        let (sender, exit) = oneshot::channel();
+        starter.tell(pack_adopt(pid));
+        tokio::spawn(async move {
+            if let Ok(status) = end.await {
+                let _ = sender.send(Exited { status, leftovers: true });
+            }
+        });
+        Self { pid, starter, exit: Some(exit), leftovers: true }
+    }
+
     /// Its wait status, once it has ended; `None`: the whole sandbox went. Asking again gives `None`.
     pub(super) async fn exit(&mut self) -> Option<i32> {
         let exited = match &mut self.exit {
@@ -90,11 +102,6 @@ impl Starter {
     /// Ends a process and what it started.
     pub(super) fn kill(self: &Arc<Self>, pid: i32) {
         self.tell(pack_kill(pid));
-    }
-
-    /// Tells the starter of a process that a zygote brought.
-    pub(super) fn adopt(self: &Arc<Self>, pid: i32) {
-        self.tell(pack_adopt(pid));
     }
 
     fn tell(self: &Arc<Self>, bytes: Vec<u8>) {

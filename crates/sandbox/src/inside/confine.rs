@@ -10,7 +10,7 @@ use std::{
 /// The user and group that functions run as where a user namespace lets us choose.
 pub(crate) const USER_INSIDE: u32 = 1000;
 /// Open files of one process.
-const MAX_FILES: u64 = 16_384;
+pub(crate) const MAX_FILES: u64 = 16_384;
 
 /// Becomes the sandbox's user for good: no groups, no capabilities and no way to gain any.
 pub(crate) fn become_user(user: u32) -> io::Result<()> {
@@ -72,6 +72,12 @@ pub(crate) fn hide_memory() -> io::Result<()> {
 pub(crate) fn die_with_parent() -> io::Result<()> {
     // SAFETY: plain numbers.
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }.into())
+}
+
+/// Becomes the parent of descendants whose own parents end.
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    // SAFETY: plain numbers.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }.into())
 }
 
 /// Names this process, for `ps`.

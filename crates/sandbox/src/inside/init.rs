@@ -3,7 +3,7 @@
 //! everything else in its pid namespace; it ends when the server's end of its socket closes, when its starter
 //! dies, and when the spawner dies.
 
-use super::{confine, root, starter};
+use super::{confine, landlock, root, starter};
 use crate::{
     channel::{self, Message, Receiver},
     mounts,
@@ -35,6 +35,8 @@ pub(crate) struct Init {
     pub(crate) starter: i32,
     /// The user that files are written for.
     pub(crate) user: u32,
+    pub(crate) user_namespace: bool,
+    pub(crate) landlock: bool,
 }
 
 impl Init {
@@ -58,7 +60,7 @@ impl Init {
             if ended {
                 while let Ok(Some(_)) = children.read_signal() {}
                 let mut starter_ended = false;
-                let any = starter::reap_all(|pid| starter_ended |= pid == self.starter);
+                let any = starter::reap_all(|pid, _| starter_ended |= pid == self.starter);
                 if starter_ended || !any {
                     return Ok(());
                 }
@@ -119,9 +121,10 @@ impl Init {
                 }
             }
             InitCall::Namespaces => {
-                for name in NAMESPACES {
+                for name in NAMESPACES.into_iter().filter(|name| self.user_namespace || *name != "user") {
                     back.push(fs::File::open(format!("/proc/self/ns/{name}"))?.into());
                 }
+                back.extend(if self.landlock { landlock::own_root()? } else { None });
                 Ok(())
             }
         }

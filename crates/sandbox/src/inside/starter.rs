@@ -12,7 +12,6 @@ use nix::{
     sys::{
         signal::{SigHandler, SigSet, Signal, kill, signal},
         signalfd::{SfdFlags, SignalFd},
-        wait::{WaitPidFlag, waitpid},
     },
     unistd::Pid,
 };
@@ -118,18 +117,15 @@ impl Starter {
     }
 
     fn reap(&mut self) -> io::Result<()> {
-        loop {
-            let mut status = 0;
-            // SAFETY: `status` is valid for writing; the raw status goes to the server as it is.
-            let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
-            if pid <= 0 {
-                return Ok(());
-            }
+        let mut ended = Vec::new();
+        reap_all(|pid, status| ended.push((pid, status)));
+        for (pid, status) in ended {
             if self.running.remove(&pid) {
                 let leftovers = self.leftovers(pid);
                 self.say(StarterWord::Exited { pid, status, leftovers })?;
             }
         }
+        Ok(())
     }
 
     /// Whether something that the process started may still run.
@@ -210,16 +206,17 @@ fn parse_stat(pid: i32, stat: &str) -> Option<Listed> {
     Some(Listed { pid, parent, session, zombie: matches!(state, "Z" | "X") })
 }
 
-/// Reaps whatever has ended; `false` once there are no children at all.
-pub(crate) fn reap_all(mut ended: impl FnMut(i32)) -> bool {
+/// Reaps whatever has ended, and tells each one's process id and wait status; `false` once there are no
+/// children at all.
+pub(crate) fn reap_all(mut ended: impl FnMut(i32, i32)) -> bool {
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(status) => match status.pid() {
-                Some(pid) => ended(pid.as_raw()),
-                None => return true,
-            },
-            Err(Errno::EINTR) => {}
-            Err(_) => return false,
+        let mut status = 0;
+        // SAFETY: `status` is valid for writing.
+        match unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) } {
+            0 => return true,
+            pid if pid > 0 => ended(pid, status),
+            _ if Errno::last() == Errno::EINTR => {}
+            _ => return false,
         }
     }
 }

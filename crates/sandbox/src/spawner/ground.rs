@@ -105,11 +105,11 @@ impl Ground {
 
     pub(crate) fn abilities(&self) -> Abilities {
         Abilities {
+            user_namespaces: self.user_namespaces,
             own_network: self.networks.is_some(),
             memory_group: self.groups.version(Controller::Memory).is_some(),
             pids_group: self.groups.version(Controller::Pids).is_some(),
             landlock: self.landlock,
-            ipv6: self.networks.as_ref().is_some_and(|networks| networks.ipv6),
         }
     }
 

@@ -35,6 +35,7 @@ mod identity;
 pub(crate) mod network;
 mod seat;
 mod template;
+mod zygote;
 
 /// How long it must be quiet before another seat is made ahead.
 const QUIET: Duration = Duration::from_millis(5);
@@ -62,6 +63,7 @@ fn run() -> io::Result<()> {
     let socket = take_standard_input()?;
     let _ = rustix::process::setsid();
     confine::name(c"xebec-spawner");
+    confine::adopt_orphans()?;
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     mask.thread_block()?;
@@ -208,7 +210,7 @@ impl Spawner {
     fn carry_out(
         &mut self,
         call: SpawnerCall,
-        _message: Message,
+        message: Message,
         back: &mut Vec<OwnedFd>,
     ) -> io::Result<Answer> {
         match call {
@@ -228,7 +230,15 @@ impl Spawner {
                 }
                 Ok(Answer::Done)
             }
-            SpawnerCall::Zygote { .. } => Err(io::Error::other("not yet")),
+            SpawnerCall::Groups { seat } => {
+                back.extend(self.seat(seat)?.group.open()?);
+                Ok(Answer::Done)
+            }
+            SpawnerCall::Zygote { argv, variables, directory } => {
+                let control = message.descriptors.first().ok_or(io::ErrorKind::InvalidData)?;
+                zygote::start(&argv, &variables, directory.as_deref(), control)?;
+                Ok(Answer::Zygote)
+            }
             SpawnerCall::Shutdown => Ok(Answer::Done),
         }
     }
@@ -279,10 +289,11 @@ impl Spawner {
     /// their pid namespaces.
     fn reap(&mut self) -> io::Result<()> {
         let mut ended = Vec::new();
-        reap_all(|pid| ended.push(pid));
-        for pid in ended {
-            let Some(number) = self.seats.values().find(|seat| seat.init == pid).map(|seat| seat.number)
-            else {
+        reap_all(|pid, status| ended.push((pid, status)));
+        for (pid, status) in ended {
+            let seat = self.seats.values().find(|seat| seat.init == pid);
+            let Some(number) = seat.map(|seat| seat.number) else {
+                self.say(&SpawnerWord::Orphan { pid, status }, &[])?;
                 continue;
             };
             let Some(seat) = self.seats.remove(&number) else { continue };

@@ -166,7 +166,13 @@ fn be_first(ground: &Ground, identity: Identity, birth: Birth) -> io::Result<()>
                 close_all_but(&[&starter, &report]);
                 end(be_second(ground, user, starter, File::from(report)));
             }
-            ForkResult::Parent { child } => Ok(Init { socket: init, starter: child.as_raw(), user }),
+            ForkResult::Parent { child } => Ok(Init {
+                socket: init,
+                starter: child.as_raw(),
+                user,
+                user_namespace: ground.user_namespaces,
+                landlock: ground.landlock,
+            }),
         }
     }));
     let init: io::Result<Init> = born.unwrap_or_else(|_| Err(io::Error::other("a defect while setting up")));

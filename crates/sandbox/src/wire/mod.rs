@@ -39,7 +39,9 @@ pub(crate) enum SpawnerCall {
     Limit { seat: u32, limits: SandboxLimits },
     /// End a sandbox.
     End { seat: u32 },
-    /// Start a zygote; the message brings the program's standard error and its control socket.
+    /// Open what puts a process into a sandbox's control groups. The answer brings a descriptor for each.
+    Groups { seat: u32 },
+    /// Start a zygote; the message brings its control socket.
     Zygote { argv: Vec<String>, variables: Vec<String>, directory: Option<PathBuf> },
     /// End everything.
     Shutdown,
@@ -56,16 +58,27 @@ pub(crate) enum SpawnerWord {
     Answer { serial: u64, result: Result<Answer, String> },
     /// A sandbox has ended, and all of it is gone.
     Ended { seat: u32, out_of_memory: bool },
+    /// A process that was nobody else's child has ended: one that a zygote brought into a sandbox.
+    Orphan { pid: i32, status: i32 },
 }
 
 /// What the server must know of how sandboxes are made.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Abilities {
+    pub(crate) user_namespaces: bool,
     pub(crate) own_network: bool,
     pub(crate) memory_group: bool,
     pub(crate) pids_group: bool,
     pub(crate) landlock: bool,
-    pub(crate) ipv6: bool,
+}
+
+impl Abilities {
+    /// What of a sandbox's limits each process must be held to, because no control group does: bytes of data,
+    /// and processes (those of an init and a starter included).
+    pub(crate) fn without_groups(&self, limits: &SandboxLimits) -> (Option<u64>, Option<u64>) {
+        let data = limits.memory_bytes.filter(|_| !self.memory_group);
+        (data, limits.processes.filter(|_| !self.pids_group).map(|most| u64::from(most) + 2))
+    }
 }
 
 /// A spawner's answer.
@@ -73,7 +86,7 @@ pub(crate) struct Abilities {
 pub(crate) enum Answer {
     Taken(Taken),
     Done,
-    Zygote { pid: i32 },
+    Zygote,
 }
 
 /// A sandbox, handed over.
@@ -104,7 +117,7 @@ pub(crate) enum InitCall {
     Connect { path: PathBuf },
     /// Signal every process inside.
     Signal { signal: i32 },
-    /// Hand over descriptors of its namespaces.
+    /// Hand over descriptors of its namespaces, and of landlock's rules where there are any.
     Namespaces,
 }
 

@@ -7,3 +7,4 @@ mod network;
 mod ordinary;
 mod processes;
 mod world;
+mod zygote;
