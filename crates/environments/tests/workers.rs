@@ -15,7 +15,6 @@ fn run(language: &str, program: &str, is_new_enough: &[&str], tests: &[&str]) {
         return;
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes").join(language);
-    // The tests start workers of their own; what this run was told about control sockets is not theirs.
     let output = Command::new(program).args(tests).current_dir(folder).output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "the {language} worker's tests failed:\n{out}\n{err}");

@@ -5,6 +5,8 @@ that `XEBEC_CONTROL` names: one line of JSON, the *start message* (see runtimes/
 once calls can be served; whatever goes wrong before that ends it, with the trace on standard error.
 
 With `XEBEC_BLANK` set it first imports what handlers usually need, says `blank`, and waits for the message.
+With `XEBEC_ZYGOTE` set it is no worker itself but becomes many: it imports the same, and is then forked into
+sandboxes by `zygote.py`, which the server puts beside this file.
 
 What is imported before the function itself are few and mostly C modules on purpose: a cold start waits for
 them. `json` would bring `re` and `enum` along, so would `socket` and `signal`.
@@ -32,6 +34,26 @@ PRELOADED = (
 def main():
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    del sys.argv[1:]
+    if "XEBEC_ZYGOTE" in os.environ:
+        become_many()
+    else:
+        become_one()
+
+
+def become_many():
+    import gc
+
+    preload()
+    # What a worker loads only when it needs it would not be found inside under the path that it has here.
+    from . import asynchronous, wsgi, zygote
+
+    gc.collect()
+    gc.freeze()  # the collector would write to every object, and so copy what is shared
+    zygote.serve(lambda _: become_one())
+
+
+def become_one():
     try:
         serve()
     except SystemExit as error:

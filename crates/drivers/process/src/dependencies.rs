@@ -46,7 +46,7 @@ pub(crate) async fn install(
     programs: &[Arc<Program>],
     progress: &dyn Progress,
 ) -> Result<Option<Installed>, Error> {
-    if !is_file_in(code, &step.when) {
+    if !is_file_in(code, &step.when) || is_empty(&code.join(&step.when)) {
         return Ok(None);
     }
     let key = key(environment, step, code, code_name, programs)
@@ -114,7 +114,7 @@ async fn run(
     };
     let sandbox = inner.spawner.create(spec).await.map_err(failed)?;
     let exec = Exec {
-        argv: layout::command(&step.command, None),
+        argv: layout::command(&step.command, None, Path::new(RUNTIMES)),
         stdout: Stream::Pipe,
         stderr: Stream::Combined,
         ..Exec::default()
@@ -204,6 +204,12 @@ fn names_local_files(text: &str) -> bool {
             || word.starts_with("/app")
             || word == "workspaces"
     })
+}
+
+/// Whether a file holds nothing but blank lines and remarks, as those of templates do.
+fn is_empty(path: &Path) -> bool {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
 }
 
 /// A file of the code, and not by way of a link.

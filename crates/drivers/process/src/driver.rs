@@ -3,10 +3,11 @@
 use crate::{
     archive::UnpackLimits,
     layout::DefaultLimits,
-    prepared::{Prepared, storage},
+    prepared::{Prepared, Work, storage},
     programs::Programs,
     runtimes,
     starting::{self, ProcessBlank},
+    zygotes::Zygotes,
 };
 use async_trait::async_trait;
 use std::{
@@ -82,6 +83,7 @@ pub(crate) struct Inner {
     pub(crate) spawner: Spawner,
     pub(crate) prepared: Prepared,
     pub(crate) programs: Programs,
+    pub(crate) zygotes: Zygotes,
     /// The language workers' files.
     pub(crate) runtimes: PathBuf,
     number: AtomicU64,
@@ -112,8 +114,8 @@ impl ProcessDriver {
             spare_networks: options.spare_sandboxes,
         });
         let spawner = spawner.await.map_err(|error: SandboxError| unusable(error.to_string()))?;
-        let (programs, number) = (Programs::default(), AtomicU64::new(0));
-        Ok(Self(Arc::new(Inner { options, spawner, prepared, programs, runtimes, number })))
+        let (programs, zygotes, number) = (Programs::default(), Zygotes::default(), AtomicU64::new(0));
+        Ok(Self(Arc::new(Inner { options, spawner, prepared, programs, zygotes, runtimes, number })))
     }
 }
 
@@ -195,12 +197,11 @@ impl Driver for ProcessDriver {
     }
 
     async fn collect(&self, live: &(dyn for<'d> Fn(&'d Digest) -> bool + Sync)) -> Result<u64, Error> {
-        let inner = &*self.0;
-        // Deleting takes a while, but `live` cannot go to another thread; this one may block meanwhile.
-        inner
-            .prepared
-            .collect(live, inner.options.collect_after)
-            .map_err(|error| storage("delete what is not needed any more", &error))
+        let aside = self.0.prepared.put_aside(live, self.0.options.collect_after);
+        let aside = aside.map_err(|error| storage("delete what is not needed any more", &error))?;
+        // Many small files take a while.
+        let deleted = tokio::task::spawn_blocking(move || aside.iter().map(Work::size).sum());
+        deleted.await.map_err(|_| Error::internal("XB4003", "the task that deletes was lost"))
     }
 
     fn report(&self) -> DriverReport {

@@ -72,12 +72,19 @@ pub(crate) fn basic_variables(programs: &[Arc<Program>]) -> BTreeMap<String, Str
 }
 
 /// A command with what it names filled in, its program by its real path.
-pub(crate) fn command(argv: &[String], program: Option<&Program>) -> Vec<String> {
-    let mut argv: Vec<_> = argv.iter().map(|part| part.replace(RUNTIMES_VARIABLE, RUNTIMES)).collect();
+pub(crate) fn command(argv: &[String], program: Option<&Program>, runtimes: &Path) -> Vec<String> {
+    let runtimes = runtimes.to_string_lossy();
+    let mut argv: Vec<_> = argv.iter().map(|part| part.replace(RUNTIMES_VARIABLE, &runtimes)).collect();
     if let (Some(first), Some(program)) = (argv.first_mut(), program) {
         *first = program.path.to_string_lossy().into_owned();
     }
     argv
+}
+
+/// The program of the host that a command starts, if it is one of these.
+pub(crate) fn program_of<'a>(argv: &[String], programs: &'a [Arc<Program>]) -> Option<&'a Program> {
+    let name = argv.first().filter(|name| is_of_host(name))?;
+    programs.iter().find(|program| program.was_asked_for(name)).map(Arc::as_ref)
 }
 
 /// Whether a command's program is one of the host's, rather than one that comes with the code.
@@ -109,9 +116,9 @@ mod tests {
     #[test]
     fn commands_are_filled_in() {
         let argv = ["python3".to_owned(), "$XEBEC_RUNTIMES/python".to_owned()];
-        let filled = command(&argv, Some(&program("/o/bin/python3", &[])));
+        let filled = command(&argv, Some(&program("/o/bin/python3", &[])), Path::new(RUNTIMES));
         assert_eq!(filled, ["/o/bin/python3", "/opt/xebec/runtimes/python"]);
-        assert_eq!(command(&argv[..1], None), ["python3"]);
+        assert_eq!(command(&argv[..1], None, Path::new(RUNTIMES)), ["python3"]);
         assert!(is_of_host("cat") && is_of_host("/bin/cat"));
         assert!(!is_of_host("./run") && !is_of_host("bin/run") && !is_of_host("/app/run"));
     }

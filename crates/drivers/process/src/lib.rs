@@ -20,6 +20,7 @@ mod running;
 mod runtimes;
 mod starting;
 mod worker;
+mod zygotes;
 
 pub use driver::{ProcessDriver, ProcessOptions};
 pub use layout::DefaultLimits;

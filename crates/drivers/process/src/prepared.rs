@@ -59,7 +59,7 @@ impl Prepared {
             fs::create_dir_all(root.join(name))?;
         }
         let work = root.join("work");
-        match fs::remove_dir_all(&work) {
+        match remove_tree(&work) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -144,11 +144,11 @@ impl Prepared {
         code.chain(record.dependencies.iter().map(|each| self.dependencies(&each.key)))
     }
 
-    /// Deletes records that nobody needs, and directories that no record and no instance needs. What is
-    /// younger than `grace` stays: its deploy may not be finished. Returns bytes freed.
-    pub(crate) fn collect(&self, live: impl Fn(&Digest) -> bool, grace: Duration) -> io::Result<u64> {
+    /// Deletes records that nobody needs, and puts directories aside that no record and no instance needs.
+    /// What is younger than `grace` stays: its deploy may not be finished.
+    pub(crate) fn put_aside(&self, live: impl Fn(&Digest) -> bool, grace: Duration) -> io::Result<Vec<Work>> {
         let mut needed: BTreeSet<PathBuf> = self.used.lock().keys().cloned().collect();
-        let mut freed = 0;
+        let mut aside = Vec::new();
         for entry in fs::read_dir(self.root.join("revisions"))? {
             let entry = entry?;
             let name = entry.file_name();
@@ -164,14 +164,14 @@ impl Prepared {
             for entry in fs::read_dir(self.root.join(kind))? {
                 let path = entry?.path();
                 if !needed.contains(&path) && !is_younger(&path, grace) {
-                    freed += size(&path);
-                    // Out of sight first: a deploy that comes now makes it anew.
+                    // A deploy that comes now makes it anew.
                     let work = self.work()?;
                     fs::rename(&path, work.path().join("gone"))?;
+                    aside.push(work);
                 }
             }
         }
-        Ok(freed)
+        Ok(aside)
     }
 }
 
@@ -181,6 +181,11 @@ pub(crate) struct Work(PathBuf);
 impl Work {
     pub(crate) fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Bytes of all files in it.
+    pub(crate) fn size(&self) -> u64 {
+        size(&self.0)
     }
 }
 
@@ -349,13 +354,15 @@ mod tests {
         }
         let held = prepared.hold(&running);
         let live = |revision: &Digest| [digest("a"), digest("d")].contains(revision);
-        assert_eq!(prepared.collect(live, Duration::from_secs(600)).unwrap(), 0);
-        assert_eq!(prepared.collect(live, Duration::ZERO).unwrap(), 100);
+        let collect =
+            |grace| -> u64 { prepared.put_aside(live, grace).unwrap().iter().map(Work::size).sum() };
+        assert_eq!(collect(Duration::from_secs(600)), 0);
+        assert_eq!(collect(Duration::ZERO), 100);
         assert!(prepared.read(&digest("a")).is_some() && prepared.read(&digest("d")).is_some());
         assert!(prepared.read(&digest("b")).is_none() && prepared.read(&digest("c")).is_none());
         assert!(!prepared.code("dead").exists() && prepared.code("running").exists());
         drop(held);
-        assert_eq!(prepared.collect(live, Duration::ZERO).unwrap(), 100);
+        assert_eq!(collect(Duration::ZERO), 100);
         assert!(!prepared.code("running").exists());
         assert_eq!(fs::read_dir(folder.path().join("process/work")).unwrap().count(), 0);
     }

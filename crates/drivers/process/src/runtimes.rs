@@ -9,9 +9,18 @@ use std::{
 use xebec_core::Digest;
 use xebec_environments::runtimes::FILES;
 
+/// The workers, and with Python's the half of a zygote that comes with the sandboxes.
+fn files() -> Vec<(&'static str, &'static str)> {
+    let mut files: Vec<_> = FILES.iter().map(|file| (file.path, file.contents)).collect();
+    #[cfg(target_os = "linux")]
+    files.push(("python/xebec_worker/zygote.py", xebec_sandbox::ZYGOTE_PYTHON));
+    files
+}
+
 /// Writes the workers below `root`, under a name that changes with them; removes those of other versions.
 pub(crate) fn write(root: &Path) -> io::Result<PathBuf> {
-    let whole: Vec<_> = FILES.iter().flat_map(|file| [file.path, "\0", file.contents, "\0"]).collect();
+    let files = files();
+    let whole: Vec<_> = files.iter().flat_map(|(path, contents)| [*path, "\0", *contents, "\0"]).collect();
     let name = Digest::of(whole.concat()).hex();
     let place = root.join(&name);
     fs::create_dir_all(root)?;
@@ -25,10 +34,10 @@ pub(crate) fn write(root: &Path) -> io::Result<PathBuf> {
         return Ok(place);
     }
     let making = root.join("making");
-    for file in FILES {
-        let path = making.join(file.path);
+    for (path, contents) in files {
+        let path = making.join(path);
         fs::create_dir_all(path.parent().unwrap_or(&making))?;
-        fs::write(path, file.contents)?;
+        fs::write(path, contents)?;
     }
     crate::prepared::publish(&making)?;
     crate::prepared::settle(&making, &place)?;

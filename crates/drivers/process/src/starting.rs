@@ -9,6 +9,7 @@ use crate::{
     programs::Program,
     running::Running,
     worker::{Control, DESCRIPTOR, StartMessage},
+    zygotes::Need,
 };
 use std::{
     collections::BTreeMap,
@@ -98,16 +99,14 @@ impl Inner {
             let running = Running::idle(sandbox);
             return Ok(Arc::new(Instance::new(start.instance.clone(), running, port, held)));
         }
-        let first = argv.first().filter(|program| layout::is_of_host(program));
-        let program = first.and_then(|name| programs.iter().find(|program| program.was_asked_for(name)));
-        let mut exec = Exec {
-            argv: layout::command(argv, program.map(Arc::as_ref)),
-            stdout: Stream::Pipe,
-            stderr: Stream::Pipe,
-            ..Exec::default()
-        };
+        let mut exec = main_process(argv, &programs);
         let control = if worker { Some(open_control(&mut exec)?) } else { None };
-        let process = sandbox.spawn(exec).await.map_err(refused)?;
+        let process = if can_specialize(&start.environment, spec) {
+            self.run_worker(&start.environment, &programs, &sandbox, exec, Need::Running).await
+        } else {
+            sandbox.spawn(exec).await
+        };
+        let process = process.map_err(refused)?;
         let running = Running::main(sandbox, process, &Arc::new(Sink::to(start.lines.clone())));
         let instance = Arc::new(Instance::new(start.instance.clone(), running, port, held));
         if let Some(control) = control {
@@ -133,19 +132,11 @@ impl Inner {
             directory: None,
         };
         let sandbox = self.spawner.create(sandbox).await.map_err(refused)?;
-        let program = environment
-            .command
-            .first()
-            .and_then(|name| programs.iter().find(|program| program.was_asked_for(name)));
-        let mut exec = Exec {
-            argv: layout::command(&environment.command, program.map(Arc::as_ref)),
-            variables: [("XEBEC_BLANK".to_owned(), "1".to_owned())].into(),
-            stdout: Stream::Pipe,
-            stderr: Stream::Pipe,
-            ..Exec::default()
-        };
+        let mut exec = main_process(&environment.command, &programs);
+        exec.variables.insert("XEBEC_BLANK".to_owned(), "1".to_owned());
         let mut control = open_control(&mut exec)?;
-        let process = sandbox.spawn(exec).await.map_err(refused)?;
+        let process = self.run_worker(environment, &programs, &sandbox, exec, Need::Start).await;
+        let process = process.map_err(refused)?;
         let sink = Arc::new(Sink::default());
         let running = Running::main(sandbox, process, &sink);
         let waiting = tokio::time::timeout(self.options.blank_time, control.blank()).await;
@@ -241,6 +232,15 @@ impl Inner {
             function: start.function.name.to_string(),
             socket: PathBuf::from(socket.unwrap_or(WORKER_SOCKET)),
         }
+    }
+}
+
+fn main_process(argv: &[String], programs: &[Arc<Program>]) -> Exec {
+    Exec {
+        argv: layout::command(argv, layout::program_of(argv, programs), Path::new(RUNTIMES)),
+        stdout: Stream::Pipe,
+        stderr: Stream::Pipe,
+        ..Exec::default()
     }
 }
 

@@ -16,8 +16,8 @@ use tokio::{
 /// The descriptor as which the worker sees its end: the first after the standard streams.
 pub(crate) const DESCRIPTOR: &str = "3";
 
-/// What a worker is told to run.
-#[derive(Debug, Serialize)]
+/// What a worker is told to run. Never printed: there are secrets in it.
+#[derive(Serialize)]
 pub(crate) struct StartMessage {
     pub(crate) code: PathBuf,
     pub(crate) dependencies: Vec<PathBuf>,
