@@ -1,9 +1,9 @@
 //! The engine: the way of a call from a door to an instance and back, and all that is managed about
 //! functions. It knows ports only; the binary names their implementations.
 //!
-//! * managing: [`deploy`], [`control`], [`functions`], [`secrets`], [`garbage`], [`resume`]
-//! * calling: [`invoke`] → [`admit`] → [`pool`] → [`send`] → [`flight`] (recorded once, whatever happens)
-//! * behind the calls: [`keeper`] (scaling, keep-alive), [`blanks`], [`recorder`], [`log_hub`], [`metrics`]
+//! * managing: `deploy`, `control`, `functions`, `secrets`, `garbage`, `resume`
+//! * calling: `invoke` → `admit` → `pool` → `send` → `flight` (recorded once, whatever happens)
+//! * behind the calls: `keeper` (scaling, keep-alive), `blanks`, `recorder`, `log_hub`, `metrics`
 
 mod active;
 mod admit;
