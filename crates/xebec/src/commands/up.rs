@@ -24,6 +24,7 @@ impl Up {
         let began = Instant::now();
         trace(&self.options)?;
         let config = Config::load(&self.options)?;
+        raise_file_limit();
         let server = Server::start(config).await?;
         tracing::info!(
             url = %server.url(),
@@ -32,6 +33,17 @@ impl Up {
             "ready"
         );
         run_until_stopped(server).await
+    }
+}
+
+/// Every connection and every instance takes open files; the usual soft limit of 1024 is for programs that
+/// still use `select`. Where it cannot be raised, the gateway waits and says so.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
     }
 }
 
