@@ -30,15 +30,32 @@ impl Group {
         all
     }
 
-    /// Puts a process into it.
-    pub(crate) fn add(&self, pid: i32) -> io::Result<()> {
-        self.directories().into_iter().try_for_each(|it| write(&it.join("cgroup.procs"), &pid.to_string()))
+    /// The files through which a process with one thread enters: one for each directory.
+    ///
+    /// Version 1 has `tasks` beside `cgroup.procs`: it moves one thread, and so need not wait, as the other
+    /// does for ten milliseconds and more, until no thread anywhere is being started.
+    fn entrances(&self) -> Vec<PathBuf> {
+        let mut all: Vec<_> = self
+            .places
+            .iter()
+            .map(|(_, version, directory)| match version {
+                Version::One => directory.join("tasks"),
+                Version::Two => directory.join("cgroup.procs"),
+            })
+            .collect();
+        all.dedup();
+        all
     }
 
-    /// Opens what puts the process that writes `0` to it into the group: one for each directory.
+    /// Puts a process that has one thread into it.
+    pub(crate) fn add(&self, pid: i32) -> io::Result<()> {
+        self.entrances().into_iter().try_for_each(|entrance| write(&entrance, &pid.to_string()))
+    }
+
+    /// Opens what puts the process that writes `0` to it, and has one thread, into the group.
     pub(crate) fn open(&self) -> io::Result<Vec<OwnedFd>> {
-        let open = |directory: &Path| fs::File::options().write(true).open(directory.join("cgroup.procs"));
-        self.directories().into_iter().map(|directory| Ok(open(directory)?.into())).collect()
+        let open = |entrance: PathBuf| Ok(fs::File::options().write(true).open(entrance)?.into());
+        self.entrances().into_iter().map(open).collect()
     }
 
     /// Sets what may be used.
