@@ -23,7 +23,7 @@ import sys
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
-_PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 22, 24, 38
+_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 4, 22, 24, 38
 _SECCOMP_MODE_FILTER = 2
 _SYS_LANDLOCK_RESTRICT_SELF = 446
 _SYS_CAPSET = {"x86_64": 126, "aarch64": 91}
@@ -192,6 +192,8 @@ def _give_up_rights(user, landlock, instructions):
         pass  # The namespace's owner may not choose groups.
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
+    # The change of user hid this process from its sandbox's own starter, which must be able to end it.
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "dumpable")
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     _check(_libc.syscall(_SYS_CAPSET[os.uname().machine], header, b"\0" * 24), "capset")
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")

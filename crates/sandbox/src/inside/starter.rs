@@ -28,7 +28,10 @@ const KILL_ROUNDS: usize = 16;
 struct Starter {
     socket: OwnedFd,
     vfork: Vfork,
+    /// Processes that we started.
     running: HashSet<i32>,
+    /// Processes that zygotes brought.
+    adopted: HashSet<i32>,
     own_pids: bool,
 }
 
@@ -43,7 +46,13 @@ pub(crate) fn run(socket: OwnedFd, own_pids: bool) -> io::Result<()> {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     let children = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    let mut starter = Starter { socket, vfork: Vfork::new(!own_pids), running: HashSet::new(), own_pids };
+    let mut starter = Starter {
+        socket,
+        vfork: Vfork::new(!own_pids),
+        running: HashSet::new(),
+        adopted: HashSet::new(),
+        own_pids,
+    };
     let mut receiver = Receiver::new();
     loop {
         let (heard, ended) = {
@@ -102,7 +111,7 @@ impl Starter {
                 Ok(())
             }
             StarterCall::Adopt { pid } => {
-                self.running.insert(pid);
+                self.adopted.insert(pid);
                 Ok(())
             }
         }
@@ -129,24 +138,31 @@ impl Starter {
     }
 
     /// Whether something that the process started may still run.
-    fn leftovers(&self, pid: i32) -> bool {
+    fn leftovers(&mut self, pid: i32) -> bool {
         let group = kill(Pid::from_raw(-pid), None).is_ok();
         // With nothing else to run, whatever runs was left behind: also what made a session of its own.
-        group || (self.own_pids && self.running.is_empty() && kill(Pid::from_raw(-1), None).is_ok())
+        group || (self.own_pids && !self.runs_beside(pid) && kill(Pid::from_raw(-1), None).is_ok())
+    }
+
+    /// Whether anything runs that is not part of that process.
+    fn runs_beside(&mut self, pid: i32) -> bool {
+        // Nobody tells us when those end that were adopted.
+        self.adopted.retain(|process| kill(Pid::from_raw(*process), None).is_ok());
+        self.running.iter().chain(&self.adopted).any(|other| *other != pid)
     }
 
     fn kill_tree(&mut self, pid: i32) {
-        let others = self.running.iter().any(|other| *other != pid);
-        if self.own_pids && !others {
+        if self.own_pids && !self.runs_beside(pid) {
             // Every process of ours but ourselves, in one step that no fork can slip through.
             let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
             return;
         }
         let mut sessions = HashSet::from([pid]);
         for _ in 0..KILL_ROUNDS {
-            let tree = tree(pid, &mut sessions, &self.running);
+            let others: HashSet<i32> = self.running.union(&self.adopted).copied().collect();
+            let tree = tree(pid, &mut sessions, &others);
             if tree.is_empty() {
-                return;
+                break;
             }
             for member in tree {
                 let _ = kill(Pid::from_raw(member), Signal::SIGKILL);
@@ -154,6 +170,11 @@ impl Starter {
             // So that children of ours do not look alive; their exit is told as any other.
             let _ = self.reap();
         }
+        // Whatever hid from `/proc`. Only now: while its root lives, a tree holds together.
+        if self.running.contains(&pid) || self.adopted.contains(&pid) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        let _ = kill(Pid::from_raw(-pid), Signal::SIGKILL);
     }
 }
 
