@@ -70,6 +70,7 @@ impl Store for MemoryStore {
                 let place = (document.namespace.clone(), document.name.clone());
                 query.after.as_ref().is_none_or(|after| place > *after)
             })
+            .take(if query.limit == 0 { usize::MAX } else { query.limit + 1 })
             .cloned()
             .collect();
         let more = query.limit > 0 && found.len() > query.limit;
