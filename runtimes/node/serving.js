@@ -9,6 +9,40 @@ const current = new AsyncLocalStorage()
 
 /** Serves `target` until the process is told to stop. Resolves once calls are taken. */
 function serve (target, style, name, socket) {
+  const server = createServer(target, style, name)
+  survive()
+  process.once('SIGTERM', () => {
+    server.stopping = true
+    server.close(() => process.exit(0))
+    server.closeIdleConnections()
+  })
+  return listen(server, socket)
+}
+
+/**
+ * Serves a function that does nothing, once: most of a first call's time goes into code that the engine has not
+ * seen before, and a blank can have that behind it.
+ */
+async function warmUp (socket) {
+  const server = createServer(async (event, context) => context.status(200).succeed({ body: event.body }), 'event-context', '')
+  await listen(server, socket)
+  await new Promise((resolve, reject) => {
+    const options = { socketPath: socket, method: 'POST', headers: { 'content-type': 'application/json', connection: 'close' } }
+    const request = http.request(options, response => response.resume().once('end', resolve))
+    request.once('error', reject)
+    request.end('{}')
+  })
+  await new Promise(resolve => server.close(resolve))
+}
+
+function listen (server, socket) {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ path: socket, backlog: 128 }, resolve)
+  })
+}
+
+function createServer (target, style, name) {
   const answer = style === 'http'
     ? (request, response) => target(request, response)
     : style === 'json'
@@ -16,25 +50,15 @@ function serve (target, style, name, socket) {
       : (request, response) => callWithEvent(target, name, request, response)
   // How long a call may take is the other side's to say.
   const options = { requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: 0, maxHeaderSize: 1 << 20 }
-  let stopping = false
   const server = http.createServer(options, (request, response) => {
-    response.once('close', () => stopping && setImmediate(() => server.closeIdleConnections()))
+    response.once('close', () => server.stopping && setImmediate(() => server.closeIdleConnections()))
     current.run(response, run, answer, request, response)
   })
-  server.on('upgrade', (request, socket) => {
-    if (style !== 'http' || !target.upgrade) return socket.end('HTTP/1.1 501 Not Implemented\r\nconnection: close\r\n\r\n')
-    target.upgrade(request, socket)
-  })
-  survive()
-  process.once('SIGTERM', () => {
-    stopping = true
-    server.close(() => process.exit(0))
-    server.closeIdleConnections()
-  })
-  return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    server.listen({ path: socket, backlog: 128 }, resolve)
-  })
+  // Without a listener, requests for an upgrade are answered like any other.
+  if (style === 'http' && typeof target.upgrade === 'function') {
+    server.on('upgrade', (request, socket, head) => target.upgrade(request, socket, head))
+  }
+  return server
 }
 
 async function run (answer, request, response) {
@@ -256,4 +280,4 @@ function drained (response) {
   })
 }
 
-module.exports = { serve }
+module.exports = { serve, warmUp }

@@ -3,8 +3,10 @@
 // how it is told what to run. It needs Node 18 or later and nothing else.
 
 const net = require('node:net')
+const os = require('node:os')
+const path = require('node:path')
 const { load } = require('./loading.js')
-const { serve } = require('./serving.js')
+const { serve, warmUp } = require('./serving.js')
 
 // What handlers usually need; loaded while a blank waits.
 const PRELOADED = [
@@ -19,18 +21,16 @@ function main () {
   delete process.env.XEBEC_BLANK
   control.once('error', fail)
   readLine(control, line => start(control, JSON.parse(line)).catch(fail))
-  if (blank) {
-    preload()
-    control.write('blank\n')
-  }
+  if (blank) preload().then(() => control.write('blank\n'), fail)
 }
 
-function preload () {
+async function preload () {
   for (const name of PRELOADED) require('node:' + name)
   // The globals that are built when first looked at.
   for (const name of ['fetch', 'Headers', 'Request', 'Response', 'FormData', 'AbortController', 'TextDecoder', 'URL']) {
     void globalThis[name]
   }
+  await warmUp(path.join(os.tmpdir(), `xebec-${process.pid}.sock`))
 }
 
 function readLine (socket, then) {

@@ -92,3 +92,34 @@ async fn a_dropped_blank_is_gone() {
     drop(blanks);
     place.driver.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn python_is_forked_where_it_can_be() {
+    let Some(place) = Place::launch().await else { return };
+    let Some(environment) = place.environment("python") else { return };
+    // A fork still has the command line of its zygote, which found the workers on the host.
+    let source = "import os, sys, json, random\ndef handle(req):\n    return json.dumps([\n        \
+                  '/opt/xebec/runtimes' in open('/proc/self/cmdline').read(), random.random(), os.getuid(),\n        \
+                  sorted(os.listdir('/proc/self/fd')), [k for k in os.environ if k.startswith('XEBEC')]])";
+    let deployed = place.deploy(&Function::python(source)).await.unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let blank = place.driver.start_blank(environment.clone()).await.unwrap();
+        let open = place.open_blank(blank, &deployed).await;
+        let (status, answer) = open.call("").await;
+        assert_eq!(status, 200);
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        let forked = answer[0] == false;
+        if !forked {
+            eprintln!("skipped: there is no zygote on this machine");
+            return;
+        }
+        assert_ne!(answer[2], 0, "{answer}");
+        assert!(answer[3].as_array().unwrap().len() < 12, "descriptors came along: {answer}");
+        assert_eq!(answer[4], serde_json::json!([]));
+        seen.push(answer[1].clone());
+        open.io.destroy().await;
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 3, "forks have the same random numbers: {seen:?}");
+}
