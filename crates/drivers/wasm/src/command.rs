@@ -92,7 +92,7 @@ async fn call(instance: &Shared, command: Command, streams: Streams) -> Result<i
             wasi.initial_cwd(directory.to_string_lossy());
         }
         wasi.stdin(streams.stdin).stdout(streams.stdout).stderr(streams.stderr);
-    });
+    })?;
     let state = State::new(wasi, instance.outgoing(), instance.bounds(None));
     let mut store = state.into_store(&instance.runtime.engine);
     let called = async {

@@ -5,6 +5,7 @@ use crate::{
     instance::{Settings, Shared, WasmInstance},
     loaded::Loaded,
     runtime::{LazyRuntime, Runtime, Turn},
+    secrets::{self, Mounted, Secrets},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -50,6 +51,7 @@ impl WasmOptions {
 pub struct WasmDriver {
     runtime: LazyRuntime,
     artefacts: Arc<Artefacts>,
+    secrets: Secrets,
     instances: Mutex<Vec<Weak<Shared>>>,
 }
 
@@ -59,6 +61,7 @@ impl WasmDriver {
         Self {
             runtime: LazyRuntime::new(options.max_calls),
             artefacts: Arc::new(Artefacts::new(options.data_directory.join("wasm"))),
+            secrets: Secrets::default(),
             instances: Mutex::default(),
         }
     }
@@ -144,10 +147,11 @@ impl Driver for WasmDriver {
                 "leave it away, and set limits.clocks.run_ms",
             );
         }
-        if let Some(secret) = spec.secrets.iter().find(|secret| secret.variable.is_none()) {
+        let mut paths = spec.secrets.iter().filter_map(|secret| secret.path.as_ref());
+        if let Some(path) = paths.find(|path| secrets::split(path).is_none()) {
             return refuse(
-                &format!("secrets: components have no files, so {:?} cannot be mounted as one", secret.name),
-                "mount it as a variable",
+                &format!("secrets: {path:?} is not a file's absolute path"),
+                "name a path like /run/secrets/name",
             );
         }
         if network(&spec.contract.options) && !network(&environment.contract.options) {
@@ -193,7 +197,11 @@ impl Driver for WasmDriver {
             return Err(Error::internal("XB3004", "there is no code to run"));
         };
         let loaded = self.load(runtime, &Arc::new(code)).await?;
-        let instance = Arc::new(Shared::new(runtime.clone(), loaded, settings(start)));
+        let mounted = self
+            .secrets
+            .mount(&start.secrets)
+            .map_err(|error| Error::internal("XB3004", format!("cannot mount the secrets: {error}")))?;
+        let instance = Arc::new(Shared::new(runtime.clone(), loaded, settings(start, mounted)));
         self.track(&instance);
         Ok(Arc::new(WasmInstance(instance)))
     }
@@ -233,7 +241,7 @@ impl Driver for WasmDriver {
                 feature("engine", usable, &engine),
                 feature("memory limit", true, "per call, by the engine"),
                 feature("time limit", true, "guests are interrupted every 2 ms"),
-                feature("files", true, "components see none"),
+                feature("files", true, "components see none but their secrets"),
                 feature("network", true, "no sockets; requests only where the environment allows them"),
                 feature("processor share", false, "not limited; limits.cpu_millis is refused"),
             ],
@@ -278,7 +286,7 @@ fn check(loaded: &Loaded, revision: &Revision) -> Result<(), Error> {
 
 /// What is particular to the instance. Of variables with one name, the function's win over the
 /// environment's, and secrets over both.
-fn settings(start: Start) -> Settings {
+fn settings(start: Start, secrets: Option<Mounted>) -> Settings {
     let spec = &start.revision.spec;
     let mut variables = start.environment.variables.clone();
     variables.extend(spec.variables.clone());
@@ -292,6 +300,7 @@ fn settings(start: Start) -> Settings {
         memory_limit: memory_limit(&start.revision),
         run_clock: spec.limits.clocks.run,
         network: network(&start.environment.contract.options),
+        secrets,
         id: start.instance,
         lines: start.lines,
     }

@@ -2,12 +2,13 @@
 //! call gets a fresh one, and gives it back.
 
 use crate::{
-    command::WasmChild, loaded::Loaded, outgoing::Outgoing, request, runtime::Runtime, state::Bounds,
-    ticker::TickGuard,
+    command::WasmChild, loaded::Loaded, outgoing::Outgoing, request, runtime::Runtime, secrets::Mounted,
+    state::Bounds, ticker::TickGuard,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::{
+    io,
     path::Path,
     sync::{
         Arc,
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     memory_limit: u64,
     pub(crate) run_clock: Duration,
     network: bool,
+    secrets: Option<Mounted>,
     memory: Arc<AtomicU64>,
     in_flight: AtomicUsize,
     stopping: AtomicBool,
@@ -57,6 +59,7 @@ pub(crate) struct Settings {
     pub(crate) memory_limit: u64,
     pub(crate) run_clock: Duration,
     pub(crate) network: bool,
+    pub(crate) secrets: Option<Mounted>,
 }
 
 impl Shared {
@@ -70,6 +73,7 @@ impl Shared {
             memory_limit: settings.memory_limit,
             run_clock: settings.run_clock,
             network: settings.network,
+            secrets: settings.secrets,
             memory: Arc::default(),
             in_flight: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
@@ -100,12 +104,16 @@ impl Shared {
         Bounds::new(self.memory_limit, self.memory.clone(), deadline, self.cancelled.clone())
     }
 
-    /// What a guest sees of the host: its variables, clocks and random numbers; no files and no sockets.
-    pub(crate) fn wasi(&self, build: impl FnOnce(&mut WasiCtxBuilder)) -> WasiCtx {
+    /// What a guest sees of the host: its variables and secrets, clocks and random numbers; no other files
+    /// and no sockets.
+    pub(crate) fn wasi(&self, build: impl FnOnce(&mut WasiCtxBuilder)) -> Result<WasiCtx, IoError> {
         let mut builder = WasiCtx::builder();
         builder.envs(&self.variables).allow_tcp(false).allow_udp(false).max_random_size(1 << 20);
+        if let Some(secrets) = &self.secrets {
+            secrets.show(&mut builder).map_err(|error| IoError::System(io::Error::other(error)))?;
+        }
         build(&mut builder);
-        builder.build()
+        Ok(builder.build())
     }
 
     /// What a guest may send.

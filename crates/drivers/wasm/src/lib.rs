@@ -5,7 +5,7 @@
 //! mapped when they are first needed. A call then costs an instantiation: a memory out of a pool, mapped
 //! copy-on-write.
 //!
-//! What a guest may do is little, and bounded: no files, no sockets, requests to others only where its
+//! What a guest may do is little, and bounded: no files but its secrets, no sockets, requests to others only where its
 //! environment allows them; memory up to its limit; time up to its clock.
 
 mod artefacts;
@@ -20,6 +20,7 @@ mod outgoing;
 mod pipe;
 mod request;
 mod runtime;
+mod secrets;
 mod state;
 mod ticker;
 

@@ -174,7 +174,7 @@ async fn run(
     let wasi = instance.wasi(|wasi| {
         wasi.stdout(LineStream::new(instance.lines.clone(), LogStream::Stdout));
         wasi.stderr(LineStream::new(instance.lines.clone(), LogStream::Stderr));
-    });
+    })?;
     let state = State::new(wasi, instance.outgoing(), instance.bounds(Some(deadline)));
     let mut store = state.into_store(&instance.runtime.engine);
     let handled = async {

@@ -26,11 +26,11 @@ fn hello(change: impl FnOnce(&mut RevisionSpec)) -> (Bytes, Revision) {
 #[tokio::test]
 async fn what_cannot_be_honoured_is_refused_by_name() {
     let host = Host::new();
-    let secret = |variable: Option<&str>| SecretMount {
+    let secret = |path: &str| SecretMount {
         name: "password".to_owned(),
         version: 1,
-        path: Some("/var/password".to_owned()),
-        variable: variable.map(str::to_owned),
+        path: Some(path.to_owned()),
+        variable: None,
     };
     let network = |spec: &mut RevisionSpec| {
         spec.contract.options.insert("network".to_owned(), true.into());
@@ -39,12 +39,12 @@ async fn what_cannot_be_honoured_is_refused_by_name() {
         host.driver.accepts(&hello(change).1, &environment()).err().map(|error| (error.code, error.message))
     };
     assert_eq!(refused(&|_| {}), None);
-    assert_eq!(refused(&|spec| spec.secrets = vec![secret(Some("PASSWORD"))]), None);
+    assert_eq!(refused(&|spec| spec.secrets = vec![secret("/run/secrets/password")]), None);
     let changes: [(&str, Change<'_>); 5] = [
         ("workload", &|spec| spec.workload = Workload::Image { reference: "alpine".to_owned() }),
         ("contract", &|spec| spec.contract = ContractSpec::named("http")),
         ("limits.cpu_millis", &|spec| spec.limits.cpu_millis = Some(100)),
-        ("secrets", &|spec| spec.secrets = vec![secret(None)]),
+        ("secrets", &|spec| spec.secrets = vec![secret("password")]),
         ("contract.options.network", &network),
     ];
     for (field, change) in changes {

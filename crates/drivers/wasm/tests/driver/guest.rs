@@ -76,7 +76,7 @@ impl Host {
             environment: Arc::new(environment()),
             secrets: vec![OpenSecret {
                 name: "password".to_owned(),
-                path: None,
+                path: Some("/run/secrets/password".to_owned()),
                 variable: Some("PASSWORD".to_owned()),
                 value: Bytes::from_static(b"swordfish"),
             }],
