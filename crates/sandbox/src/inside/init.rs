@@ -22,7 +22,7 @@ use std::{
     io::Write,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::{OpenOptionsExt, fchown},
+        unix::fs::{OpenOptionsExt, PermissionsExt, fchown},
     },
     path::{Path, PathBuf},
 };
@@ -89,11 +89,14 @@ impl Init {
         match call {
             InitCall::Attach { places } => attach(&places, came),
             InitCall::Limit { scratch_bytes, data_bytes, processes } => {
-                if let Some(bytes) = data_bytes {
-                    confine::change_limit(self.starter, libc::RLIMIT_DATA as i32, bytes);
-                }
-                if let Some(processes) = processes {
-                    confine::change_limit(self.starter, libc::RLIMIT_NPROC as i32, processes);
+                // What the starter starts inherits them; what runs already has to be told.
+                for pid in all_but_init() {
+                    if let Some(bytes) = data_bytes {
+                        confine::change_limit(pid, libc::RLIMIT_DATA as i32, bytes);
+                    }
+                    if let Some(processes) = processes {
+                        confine::change_limit(pid, libc::RLIMIT_NPROC as i32, processes);
+                    }
                 }
                 root::size_scratch(scratch_bytes)
             }
@@ -134,7 +137,7 @@ impl Init {
     /// function planted is followed.
     fn write(&self, path: &Path, mode: u32, source: OwnedFd) -> io::Result<()> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        let directory = path.parent().unwrap_or(Path::new("/"));
+        let directory = path.parent().unwrap_or_else(|| Path::new("/"));
         fs::create_dir_all(directory)?;
         let draft: PathBuf = directory.join(format!(".{}.draft", name.display()));
         let _ = fs::remove_file(&draft);
@@ -145,7 +148,7 @@ impl Init {
             io::copy(&mut source, &mut file)?;
             file.flush()?;
             fchown(&file, Some(self.user), Some(self.user))?;
-            file.set_permissions(fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(mode)))?;
+            file.set_permissions(fs::Permissions::from_mode(mode))?;
             fs::rename(&draft, path)
         })();
         if written.is_err() {
@@ -153,6 +156,13 @@ impl Init {
         }
         written
     }
+}
+
+/// Every process of this pid namespace but this one.
+fn all_but_init() -> Vec<i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| *pid > 1).collect()
 }
 
 fn attach(places: &[Place], mounts: Vec<OwnedFd>) -> io::Result<()> {
@@ -173,6 +183,6 @@ fn make_file(path: &Path) -> io::Result<()> {
     if path.exists() {
         return Ok(());
     }
-    fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+    fs::create_dir_all(path.parent().unwrap_or_else(|| Path::new("/")))?;
     fs::File::options().write(true).create_new(true).open(path).map(drop)
 }
