@@ -9,7 +9,8 @@ use std::{
 
 /// Runs a worker's tests, unless its language is missing or older than it needs.
 fn run(language: &str, program: &str, is_new_enough: &[&str], tests: &[&str]) {
-    let probe = Command::new(program).args(is_new_enough).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let probe =
+        Command::new(program).args(is_new_enough).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !probe.is_ok_and(|status| status.success()) {
         eprintln!("skipped: this machine has no {program}, or too old a one");
         return;
