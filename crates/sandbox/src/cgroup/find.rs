@@ -78,7 +78,7 @@ impl Groups {
 }
 
 /// The path of this process's group in one hierarchy, from `/proc/self/cgroup`.
-fn own_path<'a>(own: &'a str, controller: Option<Controller>) -> Option<&'a str> {
+fn own_path(own: &str, controller: Option<Controller>) -> Option<&str> {
     own.lines().find_map(|line| {
         let (_, rest) = line.split_once(':')?;
         let (controllers, path) = rest.split_once(':')?;

@@ -56,7 +56,7 @@ impl Spawner {
     /// [`SandboxError::Launch`], with what the host lacks.
     pub async fn launch(options: SpawnerOptions) -> Result<Self, SandboxError> {
         let failed = |error: io::Error| SandboxError::Launch(error.to_string());
-        let executable = options.executable.as_deref().unwrap_or(Path::new("/proc/self/exe"));
+        let executable = options.executable.as_deref().unwrap_or_else(|| Path::new("/proc/self/exe"));
         let (ours, theirs) = channel::pair().map_err(failed)?;
         let mut child = Command::new(executable)
             .arg(SPAWNER_ARGUMENT)

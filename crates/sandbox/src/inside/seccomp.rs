@@ -123,10 +123,10 @@ fn families() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
 
 /// Typing into somebody else's terminal.
 fn terminals() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-    const TIOCLINUX: u64 = 0x541C;
-    [libc::TIOCSTI as u64, TIOCLINUX]
+    const TIOCLINUX: u32 = 0x541C;
+    [libc::TIOCSTI as u32, TIOCLINUX]
         .into_iter()
-        .map(|request| SeccompRule::new(vec![Argument::new(1, Width::Dword, Is::Eq, request)?]))
+        .map(|request| SeccompRule::new(vec![Argument::new(1, Width::Dword, Is::Eq, request.into())?]))
         .collect()
 }
 

@@ -30,7 +30,7 @@ pub(super) fn start(
         .args(arguments)
         .env_clear()
         .envs(variables)
-        .current_dir(directory.unwrap_or(Path::new("/")))
+        .current_dir(directory.unwrap_or_else(|| Path::new("/")))
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     let prepare = move || {

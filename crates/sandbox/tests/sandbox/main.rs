@@ -1,5 +1,7 @@
 //! Sandboxes, each test with a spawner of its own.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, and so are the functions that they share")]
+
 mod isolation;
 mod life;
 mod limits;
