@@ -2,7 +2,7 @@
 ;; was sent. Nobody should have to write these by hand – compilers do it from ten lines of Rust, Go, Python or
 ;; JavaScript – but this one needs no compiler.
 ;;
-;;     xebec deploy hello.wat
+;;     xebec deploy examples/wasm-hello
 ;;     xebec invoke hello -d 'ahoy'
 ;;
 ;; First what it imports: those parts of wasi:http it uses, with all types that they mention. Then the
