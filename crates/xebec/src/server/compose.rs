@@ -23,7 +23,6 @@ use xebec_core::{
         store::Store,
     },
 };
-use xebec_driver_process::{ProcessDriver, ProcessOptions};
 use xebec_driver_wasm::{WasmDriver, WasmOptions};
 use xebec_engine::{Engine, EngineOptions, EngineParts};
 use xebec_environments::Table;
@@ -123,11 +122,18 @@ pub(crate) async fn inspect(config: &Config) -> Result<(Vec<DriverReport>, Vec<E
 }
 
 async fn drivers(config: &Config) -> Result<Vec<Arc<dyn Driver>>, Failure> {
-    let mut options = ProcessOptions::new(&config.data_directory);
-    options.share_host_network = config.share_host_network;
-    let process = ProcessDriver::launch(options).await?;
     let wasm = WasmDriver::new(WasmOptions::new(&config.data_directory));
-    Ok(vec![Arc::new(process), Arc::new(wasm)])
+    let mut drivers: Vec<Arc<dyn Driver>> = vec![Arc::new(wasm)];
+    #[cfg(target_os = "linux")]
+    drivers.insert(0, Arc::new(process_driver(config).await?));
+    Ok(drivers)
+}
+
+#[cfg(target_os = "linux")]
+async fn process_driver(config: &Config) -> Result<xebec_driver_process::ProcessDriver, Failure> {
+    let mut options = xebec_driver_process::ProcessOptions::new(&config.data_directory);
+    options.share_host_network = config.share_host_network;
+    Ok(xebec_driver_process::ProcessDriver::launch(options).await?)
 }
 
 fn environments(config: &Config) -> Result<Arc<dyn Environments>, Failure> {
