@@ -13,7 +13,7 @@ pub(super) fn open(directory: &Path) -> Result<[u8; 32], Failure> {
     let path = directory.join(xebec_store_sqlite::backup::KEY_FILE);
     match std::fs::read(&path) {
         Ok(bytes) => bytes.try_into().map_err(|_| {
-            Failure::new(format!("{} is damaged: it does not hold 32 bytes [XB6020]", path.display()))
+            Failure::new(format!("{} is damaged: it does not hold 32 bytes [XB6021]", path.display()))
                 .with_hint("put back the one from a backup; without it, secrets cannot be opened")
         }),
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -53,6 +53,6 @@ mod tests {
     fn a_damaged_key_is_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("secret.key"), "short").unwrap();
-        assert!(open(folder.path()).unwrap_err().message.contains("XB6020"));
+        assert!(open(folder.path()).unwrap_err().message.contains("XB6021"));
     }
 }
