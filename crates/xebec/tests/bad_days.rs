@@ -1,4 +1,5 @@
 //! What goes wrong, and what the server makes of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The command line, as its users type it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What was acknowledged survives.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! OpenFaaS' own command line against the real server, as a new user would use it. It is taken from
 //! `$FAAS_CLI` or the `PATH`; without it these tests are skipped.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Each template of `xebec new`, deployed and called as it is; and what else people bring along.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Streaming, both ways.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
 mod support;
 

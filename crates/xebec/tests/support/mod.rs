@@ -1,5 +1,6 @@
 //! The real binary, started on port 0 with a data directory of its own, and what tests do with it.
-#![allow(dead_code, reason = "every test binary uses a part of this")]
+#![allow(dead_code, unreachable_pub, reason = "every test binary uses a part of this")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
