@@ -33,13 +33,13 @@ pub fn on_small_disk(test: &str, mebibytes: u32, body: impl FnOnce(&Path)) {
         Command::new("unshare").args(arguments).arg("--nocapture").env(VARIABLE, directory.path()).output();
     let output = match run {
         Ok(output) => output,
-        Err(error) => return eprintln!("skipped: {test}: cannot run unshare: {error}"),
+        Err(error) => return xebec_skipped::skipped!("cannot run unshare: {error}"),
     };
     let told =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let refused = output.status.code() == Some(NOT_ALLOWED) || told.starts_with("unshare:");
     if refused {
-        return eprintln!("skipped: {test}: cannot mount a small file system: {}", told.trim());
+        return xebec_skipped::skipped!("cannot mount a small file system: {}", told.trim());
     }
     assert!(output.status.success(), "on the small disk: {}\n{told}", output.status);
     assert!(told.contains("1 passed"), "{test} is not the calling test's name:\n{told}");

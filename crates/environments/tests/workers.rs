@@ -12,7 +12,7 @@ fn run(language: &str, program: &str, is_new_enough: &[&str], tests: &[&str]) {
     let probe =
         Command::new(program).args(is_new_enough).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !probe.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: this machine has no {program}, or too old a one");
+        xebec_skipped::skipped!("this machine has no {program}, or too old a one");
         return;
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes").join(language);

@@ -215,7 +215,7 @@ fn functions_reach_neither_the_server_nor_each_other() {
     }
     let server = Server::start();
     if server.ok(&["doctor"]).contains("functions share this machine's network") {
-        support::skipped("functions share this machine's network");
+        xebec_skipped::skipped!("functions share this machine's network");
         return;
     }
     let code = "import socket, os\n\
@@ -320,7 +320,7 @@ fn a_slow_client_is_let_go() {
 #[test]
 fn a_full_disk_is_said_and_reads_go_on() {
     if !rustix::process::geteuid().is_root() {
-        support::skipped("mounting a small disk needs root");
+        xebec_skipped::skipped!("mounting a small disk needs root");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -329,7 +329,7 @@ fn a_full_disk_is_said_and_reads_go_on() {
         std::process::Command::new(program).args(arguments).status().is_ok_and(|status| status.success())
     };
     if !run("mount", &["-t", "tmpfs", "-o", "size=24m", "tmpfs", mount]) {
-        support::skipped("a tmpfs cannot be mounted here");
+        xebec_skipped::skipped!("a tmpfs cannot be mounted here");
         return;
     }
     let server = Server::start_in(&folder.path().join("data"), &[]);

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
-use support::{Server, clean, eventually, has, http, skipped, text};
+use support::{Server, clean, eventually, has, http, text};
 
 const ALPINE: &str = "ghcr.io/openfaas/alpine:latest";
 
@@ -28,7 +28,7 @@ impl User {
             None => return None,
         };
         if !Path::new("/bin/cat").exists() {
-            skipped("there is no /bin/cat on this machine");
+            xebec_skipped::skipped!("there is no /bin/cat on this machine");
             return None;
         }
         let user = Self { server: Server::start(), program, home: tempfile::tempdir().unwrap() };

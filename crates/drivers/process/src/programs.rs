@@ -198,7 +198,7 @@ mod tests {
         let programs = Programs::default();
         for name in ["python3", "node"] {
             match programs.find(name).await {
-                Err(error) => eprintln!("skipped: {error}"),
+                Err(error) => xebec_skipped::skipped!("{error}"),
                 Ok(found) => {
                     assert!(found.path.is_absolute() && is_program(&found.path), "{found:?}");
                     assert!(

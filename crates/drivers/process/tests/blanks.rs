@@ -111,7 +111,7 @@ async fn python_is_forked_where_it_can_be() {
         let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
         let forked = answer[0] == false;
         if !forked {
-            eprintln!("skipped: there is no zygote on this machine");
+            xebec_skipped::skipped!("there is no zygote on this machine");
             return;
         }
         assert_ne!(answer[2], 0, "{answer}");

@@ -30,7 +30,7 @@ const WHEEL_NAME: &str = "thing-1.0-py3-none-any.whl";
 fn wheel(text: &str) -> Option<Vec<u8>> {
     let python = |arguments: &[&str]| std::process::Command::new("python3").args(arguments).output();
     if !python(&["-m", "pip", "--version"]).is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: this machine's python3 has no pip");
+        xebec_skipped::skipped!("this machine's python3 has no pip");
         return None;
     }
     Some(python(&["-c", WHEEL, text]).unwrap().stdout)
@@ -65,7 +65,7 @@ async fn node_packages_are_installed_once_and_shared() {
         return;
     }
     if std::process::Command::new("npm").arg("--version").output().is_err() {
-        eprintln!("skipped: this machine has no npm");
+        xebec_skipped::skipped!("this machine has no npm");
         return;
     }
     let function = |text: &str| {

@@ -139,7 +139,7 @@ async fn binds_are_seen_at_creation_and_later() {
 async fn listeners_of_the_host_are_out_of_reach() {
     let Some(world) = world().await else { return };
     if world.spawner.enforcement().shares_host_network {
-        eprintln!("skipped: the host's network is shared here");
+        xebec_skipped::skipped!("the host's network is shared here");
         return;
     }
     let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();

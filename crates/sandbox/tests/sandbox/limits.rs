@@ -31,7 +31,7 @@ async fn a_fork_bomb_is_bounded() {
 async fn who_eats_too_much_memory_is_killed_for_it() {
     let Some(world) = world().await else { return };
     if !world.spawner.enforcement().enforces("memory limit") {
-        eprintln!("skipped: no control group for memory");
+        xebec_skipped::skipped!("no control group for memory");
         return;
     }
     let mut spec = spec("eater");
@@ -64,7 +64,7 @@ async fn who_eats_too_much_memory_is_killed_for_it() {
 async fn memory_is_bounded_without_control_groups_too() {
     let Some(world) = world().await else { return };
     if world.spawner.enforcement().enforces("memory limit") {
-        eprintln!("skipped: there is a control group for memory");
+        xebec_skipped::skipped!("there is a control group for memory");
         return;
     }
     let mut spec = spec("eater");
@@ -92,7 +92,7 @@ async fn scratch_is_bounded() {
 async fn processor_time_is_bounded() {
     let Some(world) = world().await else { return };
     if !world.spawner.enforcement().enforces("cpu limit") {
-        eprintln!("skipped: no control group for the processor");
+        xebec_skipped::skipped!("no control group for the processor");
         return;
     }
     let mut spec = spec("slow");

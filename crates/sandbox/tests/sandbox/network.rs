@@ -21,7 +21,7 @@ fn the_way_out() {
     let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
     let tools = Command::new("ip").arg("-V").output().is_ok() && Path::new("/usr/bin/python3").exists();
     if !root || !tools || !Path::new("/dev/net/tun").exists() {
-        eprintln!("skipped: needs root, ip, python3 and /dev/net/tun");
+        xebec_skipped::skipped!("needs root, ip, python3 and /dev/net/tun");
         return;
     }
     let directory = tempfile::tempdir().unwrap();

@@ -11,7 +11,7 @@ fn all_of_it_as_an_ordinary_user() {
     }
     let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
     if !root {
-        eprintln!("skipped: this is an ordinary user already");
+        xebec_skipped::skipped!("this is an ordinary user already");
         return;
     }
     let setpriv =
@@ -30,6 +30,6 @@ fn all_of_it_as_an_ordinary_user() {
             assert!(tests.status.success(), "{said}\n{complained}");
             assert!(said.contains("test result: ok"), "{said}");
         }
-        Err(error) => eprintln!("skipped: setpriv: {error}"),
+        Err(error) => xebec_skipped::skipped!("setpriv: {error}"),
     }
 }

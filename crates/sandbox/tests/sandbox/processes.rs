@@ -181,7 +181,7 @@ async fn dropping_a_process_leaves_nothing_behind() {
 async fn ports_and_sockets_inside_are_reached() {
     let Some(world) = world().await else { return };
     if run(&world.spawner.create(spec("probe")).await.unwrap(), exec(&["python3", "-V"])).await.is_err() {
-        eprintln!("skipped: there is no python3 in /usr");
+        xebec_skipped::skipped!("there is no python3 in /usr");
         return;
     }
     let sandbox = world.spawner.create(spec("ports")).await.unwrap();
@@ -226,7 +226,7 @@ async fn the_server_listens_in_the_run_directory() {
         "import socket; s=socket.socket(socket.AF_UNIX); s.connect('/run/xebec/api.sock'); s.sendall(b'hi')";
     let process = match sandbox.spawn(exec(&["python3", "-c", dial])).await {
         Ok(process) => process,
-        Err(error) => return eprintln!("skipped: {error}"),
+        Err(error) => return xebec_skipped::skipped!("{error}"),
     };
     let (mut stream, _) = tokio::time::timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
     let mut heard = String::new();

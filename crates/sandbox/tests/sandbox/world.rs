@@ -31,7 +31,7 @@ pub async fn world() -> Option<World> {
     match Spawner::launch(options(&directory)).await {
         Ok(spawner) => Some(World { spawner, directory }),
         Err(error) => {
-            eprintln!("skipped: {error}");
+            xebec_skipped::skipped!("{error}");
             None
         }
     }

@@ -12,7 +12,7 @@ const SERVE: &str = "import sys\nsys.path.insert(0, sys.argv[1])\nimport json, z
 async fn zygote(world: &World) -> Option<Zygote> {
     let python = "/usr/bin/python3";
     if !Path::new(python).exists() {
-        eprintln!("skipped: there is no {python}");
+        xebec_skipped::skipped!("there is no {python}");
         return None;
     }
     let directory = world.directory.path().join("zygote");

@@ -13,18 +13,12 @@ use std::{
 /// How long anything may take that is waited for; far more than it needs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Says that a test was skipped, past the test runner's capture, so that a run names what it left out.
-pub fn skipped(why: &str) {
-    let name = std::thread::current().name().unwrap_or("a test").to_owned();
-    let _ = writeln!(std::io::stderr(), "skipped: {name}: {why}");
-}
-
 /// Whether a program is on this machine; says so where it is not.
 pub fn has(program: &str) -> bool {
     let found = std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()));
     if !found {
-        skipped(&format!("there is no {program} on this machine"));
+        xebec_skipped::skipped!("there is no {program} on this machine");
     }
     found
 }

@@ -55,7 +55,7 @@ impl Place {
         match ProcessDriver::launch(options).await {
             Ok(driver) => Some(Self { driver, table: Table::builtin(), folder, number: AtomicU32::new(0) }),
             Err(error) => {
-                eprintln!("skipped: {error}");
+                xebec_skipped::skipped!("{error}");
                 None
             }
         }
@@ -68,7 +68,7 @@ impl Place {
         if missing.is_empty() {
             return Some(environment);
         }
-        eprintln!("skipped: this machine has no {}", missing.join(", "));
+        xebec_skipped::skipped!("this machine has no {}", missing.join(", "));
         None
     }
 

@@ -48,7 +48,7 @@ async fn a_program_in_rust_runs() {
     let directory = tempfile::tempdir().unwrap();
     let component = match build(directory.path()) {
         Ok(component) => component,
-        Err(why) => return eprintln!("skipped: {why}"),
+        Err(why) => return xebec_skipped::skipped!("{why}"),
     };
     let mut archive = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
