@@ -11,6 +11,7 @@ use xebec_api_native::wire::{CodeAnswer, DeployEvent, ErrorBody, FunctionAnswer,
 
 /// Where the server is, and what proves who asks.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Which server")]
 pub(crate) struct ServerArguments {
     /// Where the server is
     #[arg(
@@ -149,6 +150,11 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        let reason = innermost(error);
+        if error.is_connect() && reason.contains("certificate") {
+            return Failure::new(format!("the certificate of {} is not trusted: {reason}", self.base))
+                .with_hint("if it is a self-signed one of yours, add --tls-skip-verify");
+        }
         if error.is_connect() {
             return Failure::new(format!("no server answers at {}", self.base))
                 .with_hint("start one with `xebec up`, or name one with --url or XEBEC_URL");
@@ -177,13 +183,16 @@ pub(crate) fn lines(response: Response) -> impl Stream<Item = Result<Bytes, Fail
 }
 
 fn broke_off(error: &reqwest::Error) -> Failure {
-    let mut reason = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        reason = cause.to_string();
-        source = cause.source();
+    Failure::new(format!("the connection to the server broke off: {}", innermost(error)))
+}
+
+/// What the error comes down to.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
     }
-    Failure::new(format!("the connection to the server broke off: {reason}"))
+    cause.to_string()
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> Failure {

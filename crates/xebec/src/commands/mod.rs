@@ -28,7 +28,15 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) server: ServerArguments,
     /// How to print results
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        help_heading = "Output",
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
     pub(crate) output: Format,
     #[command(subcommand)]
     pub(crate) command: Command,
