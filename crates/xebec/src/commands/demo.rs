@@ -11,11 +11,18 @@ use crate::{
 };
 use http::Method;
 use serde::Serialize;
-use std::{path::Path, time::Instant};
-use xebec_core::ports::control::EnvironmentInfo;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+use xebec_core::{environment::Environments as _, ports::control::EnvironmentInfo};
+use xebec_environments::Table;
 
 /// Warm calls of each function: enough for a median that stands still.
 const WARM_CALLS: usize = 300;
+
+/// How long a blank is waited for.
+const BLANK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What every example is called with.
 const BODY: &str = r#"{"name":"Ada"}"#;
@@ -74,6 +81,7 @@ impl Demo {
         let (mut measured, mut skipped) = (Vec::new(), Vec::new());
         for (name, template, language) in EXAMPLES {
             let project = example(folder.path(), name, template)?;
+            let environment = project.manifest.environment.clone().unwrap_or_default();
             if let Some(missing) = missing(&environments, &project) {
                 skipped.push(format!("skipped {language}: this machine has no {missing}"));
                 continue;
@@ -82,6 +90,9 @@ impl Demo {
             let began = Instant::now();
             deploy::deploy(&client, project, |line| steps.step(&format!("{name}: {line}"))).await?;
             let deploy_us = micros(began);
+            // The first function of a language brings its blanks; later ones find them, and that is the usual case.
+            steps.step(&format!("waiting for a blank of {environment}"));
+            wait_for_blank(&client, &environment).await?;
             steps.step(&format!("calling {name}"));
             measured.push(Measured { deploy_us, ..measure(&client, name, language).await? });
         }
@@ -128,6 +139,22 @@ fn example(folder: &Path, name: &str, template: &str) -> Result<Project, Failure
         project.manifest.artifact = Some("hello.wat".to_owned());
     }
     Ok(project)
+}
+
+/// Waits a moment until a blank of an environment is ready, where it keeps any.
+async fn wait_for_blank(client: &Client, name: &str) -> Result<(), Failure> {
+    if Table::builtin().environment(name).is_none_or(|environment| environment.blanks.is_none()) {
+        return Ok(());
+    }
+    let began = Instant::now();
+    while began.elapsed() < BLANK_PATIENCE {
+        let environments: Vec<EnvironmentInfo> = client.get("environments").await?;
+        if environments.iter().any(|environment| environment.name == name && environment.blanks > 0) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 fn missing(environments: &[EnvironmentInfo], project: &Project) -> Option<String> {
