@@ -20,12 +20,12 @@ const REST: Duration = Duration::from_secs(2);
 pub(super) async fn measure(context: &Context) -> Result<Vec<Row>, String> {
     let server = Server::start(&context.xebec, "")?;
     tokio::time::sleep(REST).await;
-    let idle = resident(server.pid())?;
+    let (idle, idle_peak) = (resident(server.pid())?, peak(server.pid())?);
     let started = Instant::now();
     deploy_many(&server, context.functions).await?;
     let taken = started.elapsed();
     tokio::time::sleep(REST).await;
-    let many = resident(server.pid())?;
+    let (many, many_peak) = (resident(server.pid())?, peak(server.pid())?);
     let listed = server.api().await?.get("/xebec/v1/info").await?["functions"].as_u64().unwrap_or(0);
     if listed < context.functions as u64 {
         return Err(format!("only {listed} of {} functions are there", context.functions));
@@ -33,10 +33,14 @@ pub(super) async fn measure(context: &Context) -> Result<Vec<Row>, String> {
     let rate = context.functions as f64 / taken.as_secs_f64();
     Ok(vec![
         Row::new("idle server: resident, with all its processes")
-            .measured(mebibytes(idle))
+            .measured(format!("{} (the server itself at most {})", mebibytes(idle), mebibytes(idle_peak)))
             .bar("≤ 40 MiB", idle <= IDLE_BAR),
         Row::new(format!("{} functions deployed: resident", context.functions))
-            .measured(format!("{} ({rate:.0} deploys/s, all on disk)", mebibytes(many)))
+            .measured(format!(
+                "{} (the server itself at most {}; {rate:.0} deploys/s, each on disk)",
+                mebibytes(many),
+                mebibytes(many_peak)
+            ))
             .baseline(format!("idle: {}", mebibytes(idle)))
             .bar("≤ 500 MiB", many <= MANY_BAR),
     ])
@@ -75,14 +79,9 @@ async fn deploy_one(api: &mut Api, manifest: &Value, number: usize) -> Result<By
     api.send(Method::PUT, &format!("/xebec/v1/functions/{name}"), &manifest).await
 }
 
-/// Bytes in memory of a process and everything below it. Pages that they share count each time.
+/// Bytes in memory of a process and everything below it, pages that they share counted once.
 fn resident(pid: u32) -> Result<u64, String> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
-        .map_err(|error| format!("cannot read the memory of process {pid}: {error}"))?;
-    let kibibytes: u64 = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok())
-        .unwrap_or(0);
+    let bytes = kibibytes(&format!("/proc/{pid}/smaps_rollup"), "Pss:")? * 1024;
     // Each thread lists the processes that it has started.
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_err(|error| error.to_string())?;
     let below: u64 = threads
@@ -93,7 +92,20 @@ fn resident(pid: u32) -> Result<u64, String> {
         })
         .filter_map(|child| resident(child).ok())
         .sum();
-    Ok(kibibytes * 1024 + below)
+    Ok(bytes + below)
+}
+
+/// The most that a process itself ever had in memory: what was paged out since still counts.
+fn peak(pid: u32) -> Result<u64, String> {
+    Ok(kibibytes(&format!("/proc/{pid}/status"), "VmHWM:")? * 1024)
+}
+
+/// The number in a file's line of that name.
+fn kibibytes(file: &str, name: &str) -> Result<u64, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("cannot read {file}: {error}"))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse().ok())
+        .ok_or_else(|| format!("{file} has no {name}"))
 }
 
 fn mebibytes(bytes: u64) -> String {
