@@ -2,6 +2,7 @@
 
 mod calls;
 mod fate;
+mod places;
 mod process;
 mod sandbox;
 mod spawner;

@@ -4,6 +4,7 @@ use super::{
     END_DEADLINE,
     calls::{Waiting, call},
     fate::Fate,
+    places::Places,
     process::{Kills, Process},
     spawner::Spawner,
     starter::{Started, Starter},
@@ -25,9 +26,15 @@ use std::{
     fs::File,
     io::{self, Write},
     net::{Ipv4Addr, SocketAddr},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::fs::chown,
+    },
     path::{Component, Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::{
     net::{TcpSocket, TcpStream, UnixStream, unix::pipe},
@@ -54,6 +61,10 @@ struct Inner {
     directory: PathBuf,
     limits: Mutex<SandboxLimits>,
     user: u32,
+    /// Where paths inside are found, where there is no root of its own.
+    places: Option<Places>,
+    /// A process was started: from now on nothing more of the host can be let in.
+    started: AtomicBool,
     memory_file: Option<PathBuf>,
     run_directory: PathBuf,
     /// Keeps `run_directory` valid.
@@ -102,6 +113,8 @@ impl Sandbox {
             directory: spec.directory.unwrap_or_else(|| PathBuf::from("/")),
             limits: Mutex::new(spec.limits),
             user: taken.user,
+            places: taken.bare_root.map(Places::new),
+            started: AtomicBool::new(false),
             memory_file: taken.memory_file,
             run_directory: PathBuf::from(format!("/proc/self/fd/{}", run.as_raw_fd())),
             _run: run,
@@ -119,12 +132,23 @@ impl Sandbox {
         &self.0.id
     }
 
+    /// Where a path inside is found, as its processes must name it: the same, unless the sandbox has no root
+    /// of its own ([`Enforcement::own_root`](crate::Enforcement::own_root)). Commands and variables are
+    /// rewritten by themselves; what is told to a process otherwise must be translated first.
+    pub fn translate(&self, inside: &Path) -> PathBuf {
+        self.0.places.as_ref().map_or_else(|| inside.to_owned(), |places| places.translate(inside))
+    }
+
     /// Starts a process inside.
     ///
     /// # Errors
     /// [`SandboxError::NoProgram`] where there is none to start, [`SandboxError::Ended`].
-    pub async fn spawn(&self, exec: Exec) -> Result<Process, SandboxError> {
+    pub async fn spawn(&self, mut exec: Exec) -> Result<Process, SandboxError> {
         let inner = &self.0;
+        if let Some(places) = &inner.places {
+            places.translate_exec(&mut exec, &inner.variables, &inner.directory);
+            inner.started.store(true, Ordering::Relaxed);
+        }
         let (streams, ends) = self.streams(&exec)?;
         let descriptors: Vec<_> =
             ends.iter().map(AsFd::as_fd).chain(exec.descriptors.iter().map(AsFd::as_fd)).collect();
@@ -214,6 +238,9 @@ impl Sandbox {
     /// [`SandboxError::Failed`] where the host's path is not there or the place inside cannot be made.
     pub async fn bind(&self, bind: Bind) -> Result<(), SandboxError> {
         check_bind(&bind, self.0.spawner.abilities().landlock)?;
+        if self.0.places.is_some() {
+            return self.bring(&bind).await;
+        }
         let mounts = SpawnerCall::Mounts { seat: self.0.seat, binds: vec![bind.clone()] };
         let (_, descriptors) = self.0.spawner.call("bind a path of the host", mounts).await?;
         self.attach(&[bind], descriptors).await
@@ -240,7 +267,8 @@ impl Sandbox {
         let memory = rustix::fs::memfd_create("xebec-file", MemfdFlags::CLOEXEC).map_err(io::Error::from)?;
         let mut memory = File::from(memory);
         memory.write_all(contents)?;
-        let write = InitCall::Write { path: inside.to_owned(), mode: mode & 0o777 };
+        let write = InitCall::Write { path: self.place(inside)?, mode: mode & 0o777 };
+
         let what = || format!("write {}", inside.display());
         self.ask(what, write, &[&OwnedFd::from(memory)]).await.map(drop)
     }
@@ -276,7 +304,8 @@ impl Sandbox {
     /// [`SandboxError::Ended`].
     pub async fn connect_socket(&self, inside: &Path) -> Result<UnixStream, SandboxError> {
         check_inside(inside)?;
-        let connect = InitCall::Connect { path: inside.to_owned() };
+        let connect = InitCall::Connect { path: self.translate(inside) };
+
         let descriptors = self.ask(|| format!("connect to {}", inside.display()), connect, &[]).await?;
         let socket =
             descriptors.into_iter().next().ok_or(io::ErrorKind::InvalidData).map_err(io::Error::from)?;
@@ -329,6 +358,12 @@ impl Sandbox {
     }
 
     async fn attach(&self, binds: &[Bind], mounts: Vec<OwnedFd>) -> Result<(), SandboxError> {
+        if self.0.places.is_some() {
+            for bind in binds {
+                self.bring(bind).await?;
+            }
+            return Ok(());
+        }
         if binds.is_empty() {
             return Ok(());
         }
@@ -336,6 +371,46 @@ impl Sandbox {
             binds.iter().map(|bind| Place { inside: bind.inside.clone(), directory: bind.host.is_dir() });
         let attach = InitCall::Attach { places: places.collect() };
         self.ask(|| "attach a bind".to_owned(), attach, &mounts.iter().collect::<Vec<_>>()).await.map(drop)
+    }
+
+    /// A bind where there is no root of its own.
+    async fn bring(&self, bind: &Bind) -> Result<(), SandboxError> {
+        let what = || format!("bind {}", bind.host.display());
+        let failed = |error: io::Error| SandboxError::Failed { what: what(), why: error.to_string() };
+        let same = bind.host == bind.inside;
+        if same || bind.writable {
+            if self.0.started.load(Ordering::Relaxed) {
+                let why =
+                    "without a root of its own, a sandbox takes such binds before its first process only";
+                return Err(SandboxError::Failed { what: what(), why: why.to_owned() });
+            }
+            std::fs::metadata(&bind.host).map_err(failed)?;
+            if bind.writable && self.0.spawner.abilities().own_ids {
+                chown(&bind.host, Some(self.0.user), Some(self.0.user)).map_err(failed)?;
+            }
+            self.0.starter.allow(&bind.host, bind.writable);
+        }
+        let (sandbox, copied) = (self.clone(), bind.clone());
+        let work = move || match &sandbox.0.places {
+            Some(places) if same => {
+                places.keep(&copied.inside);
+                Ok(())
+            }
+            Some(places) => places.bring(&copied),
+            None => Ok(()),
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| failed(io::Error::other(error)))?
+            .map_err(failed)
+    }
+
+    /// Where a path inside is to be made, or found.
+    fn place(&self, inside: &Path) -> Result<PathBuf, SandboxError> {
+        match &self.0.places {
+            None => Ok(inside.to_owned()),
+            Some(places) => places.make(inside).map_err(|error| SandboxError::Invalid(error.to_string())),
+        }
     }
 
     /// Sets the limits that the init sees to.

@@ -3,13 +3,14 @@
 use super::calls::Waiting;
 use crate::{
     channel::{Link, Receiver},
-    wire::start::{StarterWord, Step, pack_adopt, pack_kill},
+    wire::start::{StarterWord, Step, pack_adopt, pack_allow, pack_kill},
 };
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     io,
     os::fd::{BorrowedFd, OwnedFd},
+    path::Path,
     sync::Arc,
 };
 use tokio::sync::oneshot;
@@ -102,6 +103,11 @@ impl Starter {
     /// Ends a process and what it started.
     pub(super) fn kill(self: &Arc<Self>, pid: i32) {
         self.tell(pack_kill(pid));
+    }
+
+    /// Lets processes reach a path of the host; only before the first one.
+    pub(super) fn allow(self: &Arc<Self>, path: &Path, writable: bool) {
+        self.tell(pack_allow(path, writable));
     }
 
     fn tell(self: &Arc<Self>, bytes: Vec<u8>) {

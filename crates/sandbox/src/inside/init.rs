@@ -9,9 +9,12 @@ use crate::{
     mounts,
     wire::{self, Call, Fault, InitAnswer, InitCall, Place},
 };
-use nix::sys::{
-    signal::{SigSet, Signal, kill},
-    signalfd::{SfdFlags, SignalFd},
+use nix::{
+    sys::{
+        signal::{SigSet, Signal, kill},
+        signalfd::{SfdFlags, SignalFd},
+    },
+    unistd::Pid,
 };
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -37,6 +40,8 @@ pub(crate) struct Init {
     pub(crate) user: u32,
     pub(crate) user_namespace: bool,
     pub(crate) landlock: bool,
+    /// There is a root, and a pid namespace, of the sandbox's own.
+    pub(crate) own_root: bool,
 }
 
 impl Init {
@@ -90,7 +95,7 @@ impl Init {
             InitCall::Attach { places } => attach(&places, came),
             InitCall::Limit { scratch_bytes, data_bytes, processes } => {
                 // What the starter starts inherits them; what runs already has to be told.
-                for pid in all_but_init() {
+                for pid in self.members().into_iter().chain([self.starter]) {
                     if let Some(bytes) = data_bytes {
                         confine::change_limit(pid, libc::RLIMIT_DATA as i32, bytes);
                     }
@@ -98,7 +103,7 @@ impl Init {
                         confine::change_limit(pid, libc::RLIMIT_NPROC as i32, processes);
                     }
                 }
-                root::size_scratch(scratch_bytes)
+                if self.own_root { root::size_scratch(scratch_bytes) } else { Ok(()) }
             }
             InitCall::Write { path, mode } => {
                 let source = came.into_iter().next().ok_or(io::ErrorKind::InvalidData)?;
@@ -117,11 +122,8 @@ impl Init {
                 Ok(())
             }
             InitCall::Signal { signal } => {
-                let signal = Signal::try_from(signal)?;
-                match kill(nix::unistd::Pid::from_raw(-1), signal) {
-                    Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
-                    Err(error) => Err(error.into()),
-                }
+                self.signal_all(Signal::try_from(signal)?);
+                Ok(())
             }
             InitCall::Namespaces => {
                 for name in NAMESPACES.into_iter().filter(|name| self.user_namespace || *name != "user") {
@@ -130,6 +132,28 @@ impl Init {
                 back.extend(if self.landlock { landlock::own_root()? } else { None });
                 Ok(())
             }
+        }
+    }
+
+    /// Every process of the sandbox but this one and the starter, which `/proc` does not show.
+    fn members(&self) -> Vec<i32> {
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        let mut members = match self.own_root {
+            true => starter::processes().into_iter().map(|it| it.pid).collect(),
+            false => starter::descendants(own),
+        };
+        members.retain(|pid| *pid != own && *pid != self.starter);
+        members
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        if self.own_root {
+            // All but the sender, in one step; what is not there any more needs no signal.
+            let _ = kill(Pid::from_raw(-1), signal);
+            return;
+        }
+        for member in self.members() {
+            let _ = kill(Pid::from_raw(member), signal);
         }
     }
 
@@ -156,13 +180,6 @@ impl Init {
         }
         written
     }
-}
-
-/// Every process of this pid namespace but this one.
-fn all_but_init() -> Vec<i32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| *pid > 1).collect()
 }
 
 fn attach(places: &[Place], mounts: Vec<OwnedFd>) -> io::Result<()> {

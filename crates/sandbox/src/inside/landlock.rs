@@ -4,7 +4,11 @@ use ::landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
     RulesetCreated, RulesetCreatedAttr, Scope,
 };
-use std::{fs, io, os::fd::OwnedFd, path::Path};
+use std::{
+    fs, io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 /// The newest interface we ask for; older kernels enforce what they know.
 const WANTED: ABI = ABI::V6;
@@ -54,6 +58,61 @@ pub(crate) fn own_root() -> io::Result<Option<OwnedFd>> {
         if writable {
             rules = allow(rules, &entry.path(), write_access())?;
         }
+    }
+    Ok(rules.into())
+}
+
+/// What of the system is read where there is no root of the sandbox's own, and of `/etc` no more than this.
+const READ: [&str; 27] = [
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/proc",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/timezone",
+    "/etc/alternatives",
+    "/etc/ssl",
+    "/etc/ca-certificates",
+    "/etc/pki",
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/resolv.conf",
+    "/etc/nsswitch.conf",
+    "/etc/services",
+    "/etc/protocols",
+    "/etc/mime.types",
+    "/sys/devices/system/cpu",
+];
+const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+
+/// The rules for a sandbox without a root of its own: the system and `root` are read, what is below `root` in
+/// `written` is written, and what is allowed by name. Nothing of the host is signalled.
+pub(crate) fn bare(
+    root: &Path,
+    written: &[&str],
+    allowed: &[(PathBuf, bool)],
+) -> io::Result<Option<OwnedFd>> {
+    let mut rules = allow(ruleset(true)?, root, AccessFs::from_read(WANTED))?;
+    for path in READ.iter().map(Path::new).filter(|path| path.exists()) {
+        rules = allow(rules, path, AccessFs::from_read(WANTED))?;
+    }
+    for path in DEVICES.iter().map(Path::new).filter(|path| path.exists()) {
+        rules = allow(rules, path, write_access())?;
+    }
+    for name in written {
+        rules = allow(rules, &root.join(name), write_access())?;
+    }
+    for (path, writable) in allowed {
+        rules = allow(rules, path, if *writable { write_access() } else { AccessFs::from_read(WANTED) })?;
     }
     Ok(rules.into())
 }

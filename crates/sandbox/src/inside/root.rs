@@ -11,7 +11,7 @@ use std::{
     fs, io,
     os::{
         fd::AsFd,
-        unix::fs::{DirBuilderExt, symlink},
+        unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink},
     },
     path::{Path, PathBuf},
 };
@@ -50,6 +50,24 @@ impl Template {
             })
             .collect()
     }
+}
+
+/// What is written in the directory that stands for a root where a sandbox has none of its own.
+pub(crate) const BARE_WRITTEN: [&str; 2] = ["tmp", RUN];
+
+/// Makes such a directory; what is written in it belongs to `user`.
+pub(crate) fn build_bare(root: &Path, user: Option<u32>) -> io::Result<()> {
+    for place in WRITABLE.into_iter().chain(PLACES) {
+        directory(root, place)?;
+    }
+    for place in BARE_WRITTEN {
+        let place = root.join(place);
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o700))?;
+        if let Some(user) = user {
+            chown(&place, Some(user), Some(user))?;
+        }
+    }
+    Ok(())
 }
 
 /// Builds the root and moves there. `run` is what will be the run directory.

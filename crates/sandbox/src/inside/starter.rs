@@ -2,10 +2,13 @@
 //! limits – so that starting a program costs no more than a `vfork` and an `exec` would cost inside anyway.
 //! It has a socket straight to the server.
 
-use super::vfork::{FIRST_FREE, Vfork};
+use super::{
+    confine, landlock, root,
+    vfork::{FIRST_FREE, Vfork},
+};
 use crate::{
     channel::{self, Receiver},
-    wire::start::{StarterCall, StarterWord},
+    wire::start::{StarterCall, StarterWord, Step},
 };
 use nix::{
     errno::Errno,
@@ -20,14 +23,23 @@ use std::{
     collections::HashSet,
     fs, io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::PathBuf,
 };
 
 /// How often a tree is looked through for what it started meanwhile.
 const KILL_ROUNDS: usize = 16;
 
+/// What a sandbox without a root of its own is held to.
+pub(crate) struct Fence {
+    pub(crate) root: PathBuf,
+    pub(crate) allowed: Vec<(PathBuf, bool)>,
+}
+
 struct Starter {
     socket: OwnedFd,
     vfork: Vfork,
+    /// Rules to be applied before the first process is started, where those could not be made earlier.
+    fence: Option<Fence>,
     /// Processes that we started.
     running: HashSet<i32>,
     /// Processes that zygotes brought.
@@ -35,8 +47,9 @@ struct Starter {
     own_pids: bool,
 }
 
-/// Runs until the server's end closes. `own_pids`: we are in a pid namespace of the sandbox's own.
-pub(crate) fn run(socket: OwnedFd, own_pids: bool) -> io::Result<()> {
+/// Runs until the server's end closes. With a fence, we are not in a pid namespace of the sandbox's own.
+pub(crate) fn run(socket: OwnedFd, fence: Option<Fence>) -> io::Result<()> {
+    let own_pids = fence.is_none();
     // What Rust's runtime ignores would stay ignored in every program.
     // SAFETY: sets a default disposition; no handler of ours is involved.
     unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl)? };
@@ -46,13 +59,9 @@ pub(crate) fn run(socket: OwnedFd, own_pids: bool) -> io::Result<()> {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     let children = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    let mut starter = Starter {
-        socket,
-        vfork: Vfork::new(!own_pids),
-        running: HashSet::new(),
-        adopted: HashSet::new(),
-        own_pids,
-    };
+    let vfork = Vfork::new(!own_pids);
+    let (running, adopted) = (HashSet::new(), HashSet::new());
+    let mut starter = Starter { socket, vfork, fence, running, adopted, own_pids };
     let mut receiver = Receiver::new();
     loop {
         let (heard, ended) = {
@@ -98,6 +107,10 @@ impl Starter {
         match call {
             StarterCall::Start(start) => {
                 let serial = start.serial;
+                if let Err(error) = self.close_fence() {
+                    let errno = error.raw_os_error().unwrap_or(libc::EPERM);
+                    return self.say(StarterWord::Failed { serial, step: Step::Fork, errno });
+                }
                 match self.vfork.start(&start, descriptors) {
                     Ok(pid) => {
                         self.running.insert(pid);
@@ -114,7 +127,22 @@ impl Starter {
                 self.adopted.insert(pid);
                 Ok(())
             }
+            StarterCall::Allow { path, writable } => {
+                if let Some(fence) = &mut self.fence {
+                    fence.allowed.push((path, writable));
+                }
+                Ok(())
+            }
         }
+    }
+
+    fn close_fence(&mut self) -> io::Result<()> {
+        let Some(fence) = &self.fence else { return Ok(()) };
+        if let Some(rules) = landlock::bare(&fence.root, &root::BARE_WRITTEN, &fence.allowed)? {
+            confine::restrict(rules.as_fd())?;
+        }
+        self.fence = None;
+        Ok(())
     }
 
     fn say(&self, word: StarterWord) -> io::Result<()> {
@@ -197,6 +225,18 @@ fn tree(root: i32, sessions: &mut HashSet<i32>, running: &HashSet<i32>) -> Vec<i
         }
     }
     processes.iter().filter(|p| !p.zombie && members.contains(&p.pid)).map(|p| p.pid).collect()
+}
+
+/// Every process whose parents, however far up, include this one.
+pub(crate) fn descendants(root: i32) -> Vec<i32> {
+    let processes = processes();
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(processes.iter().filter(|it| it.parent == parent && !it.zombie).map(|it| it.pid));
+        next += 1;
+    }
+    found.split_off(1)
 }
 
 /// One line of `/proc`.

@@ -15,18 +15,25 @@ use crate::{
 use nix::unistd::{ForkResult, fork};
 use rustix::thread::UnshareFlags;
 use seccompiler::BpfProgram;
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
 
 /// What sandboxes are made of here.
 pub(crate) struct Ground {
     pub(crate) user_namespaces: bool,
     pub(crate) networks: Option<Networks>,
     pub(crate) groups: Groups,
-    pub(crate) template: Template,
+    /// What roots are made of; `None`: neither mounts nor other namespaces are to be had (*bare*).
+    pub(crate) template: Option<Template>,
+    /// Where directories lie that stand for roots then.
+    bare: PathBuf,
     pub(crate) identities: Identities,
     pub(crate) filter: BpfProgram,
     pub(crate) landlock: bool,
-    own_ids: bool,
+    pub(crate) own_ids: bool,
     no_network: Option<String>,
     no_tunnel: Option<String>,
     no_user_namespaces: Option<String>,
@@ -42,12 +49,14 @@ impl Ground {
         let groups = Groups::prepare(Path::new("/sys/fs/cgroup"), &own, pid, exists);
         let maps = (read_map("uid"), read_map("gid"));
 
-        let root = rustix::process::geteuid().is_root() && tried(|| enter_mounts(false));
+        let is_root = rustix::process::geteuid().is_root();
+        let root = is_root && tried(|| enter_mounts(false));
         if !root && !tried(|| enter_mounts(true)) {
-            return Err(io::Error::other(
-                "neither root's rights nor user namespaces are to be had here (allow them with sysctl \
-                 user.max_user_namespaces and, on Ubuntu, kernel.apparmor_restrict_unprivileged_userns=0)",
-            ));
+            return Self::bare(
+                launch,
+                groups,
+                is_root.then(|| Identities::own(&maps.0, &maps.1, pid)).flatten(),
+            );
         }
         enter_mounts(!root)?;
         let identities = if root { Identities::own(&maps.0, &maps.1, pid) } else { None };
@@ -56,9 +65,10 @@ impl Ground {
             user_namespaces: true,
             networks: None,
             groups,
-            template: Template::default(),
+            template: None,
+            bare: PathBuf::new(),
             own_ids: identities.is_some(),
-            identities: identities.unwrap_or_else(Identities::shared),
+            identities: identities.unwrap_or_else(|| Identities::shared(0)),
             filter: seccomp::program()?,
             landlock: landlock::version() > 0,
             no_network: None,
@@ -67,8 +77,55 @@ impl Ground {
         };
         ground.find_network(launch.share_host_network);
         let resolver = ground.tunnels().then(|| network::RESOLVER.to_string());
-        ground.template = template::build(&launch.run_directory, resolver.as_deref())?;
+        ground.template = Some(template::build(&launch.run_directory, resolver.as_deref())?);
         Ok(ground)
+    }
+
+    /// What is left without namespaces: a user of their own for root's sandboxes, landlock, seccomp and limits.
+    fn bare(launch: &Launch, groups: Groups, identities: Option<Identities>) -> io::Result<Self> {
+        let landlock = landlock::version() > 0;
+        // An ordinary user's functions would otherwise read whatever the server can.
+        if !landlock {
+            return Err(io::Error::other(
+                "neither namespaces nor landlock are to be had: nothing would keep functions from the server's \
+                 files (allow user namespaces: sysctl user.max_user_namespaces and, on Ubuntu, \
+                 kernel.apparmor_restrict_unprivileged_userns=0)",
+            ));
+        }
+        // Other users' sandboxes could not get to a directory that is ours alone.
+        let bare = match identities {
+            Some(_) => PathBuf::from(format!("/tmp/xebec-{}", std::process::id())),
+            None => launch.run_directory.clone(),
+        };
+        fs::DirBuilder::new().recursive(true).mode(0o711).create(&bare)?;
+        let why = "no namespaces: neither root's rights nor user namespaces are to be had here".to_owned();
+        Ok(Self {
+            user_namespaces: false,
+            networks: None,
+            groups,
+            template: None,
+            bare,
+            own_ids: identities.is_some(),
+            identities: identities.unwrap_or_else(|| Identities::shared(rustix::process::geteuid().as_raw())),
+            filter: seccomp::program()?,
+            landlock,
+            no_network: Some(why.clone()),
+            no_tunnel: None,
+            no_user_namespaces: Some(why),
+        })
+    }
+
+    /// The directory that stands for a sandbox's root, where it has none of its own.
+    pub(crate) fn bare_root(&self, number: u32) -> Option<PathBuf> {
+        self.template.is_none().then(|| self.bare.join(number.to_string()))
+    }
+
+    /// Gives back what is not a sandbox's.
+    pub(crate) fn remove(&self) {
+        self.groups.remove();
+        if self.template.is_none() && self.own_ids {
+            let _ = fs::remove_dir_all(&self.bare);
+        }
     }
 
     fn find_network(&mut self, share: bool) {
@@ -87,14 +144,17 @@ impl Ground {
 
     /// Does without user namespaces, where root may.
     pub(crate) fn give_up_user_namespaces(&mut self, why: String) -> bool {
-        let possible = self.own_ids && self.user_namespaces;
+        let possible = self.own_ids && self.user_namespaces && self.template.is_some();
         self.user_namespaces = false;
-        self.no_user_namespaces = Some(why);
+        self.no_user_namespaces = Some(format!("set up by root itself: {why}"));
         possible
     }
 
     /// The namespaces that each init is forked into; the network's it inherits.
     pub(crate) fn namespaces(&self) -> libc::c_int {
+        if self.template.is_none() {
+            return 0;
+        }
         let always = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
         always | if self.user_namespaces { libc::CLONE_NEWUSER } else { 0 }
     }
@@ -105,6 +165,8 @@ impl Ground {
 
     pub(crate) fn abilities(&self) -> Abilities {
         Abilities {
+            own_root: self.template.is_some(),
+            own_ids: self.own_ids,
             user_namespaces: self.user_namespaces,
             own_network: self.networks.is_some(),
             memory_group: self.groups.version(Controller::Memory).is_some(),
@@ -118,13 +180,12 @@ impl Ground {
         let mut all = Enforcement {
             shares_host_network: self.networks.is_none(),
             way_out: self.tunnels() || self.networks.is_none(),
-            ..Enforcement::default()
+            own_root: self.template.is_some(),
+            protections: Vec::new(),
         };
         match &self.no_user_namespaces {
             None => all.add("user namespace", true, "rights inside are none outside"),
-            Some(why) => {
-                all.add("user namespace", false, format!("{why}; sandboxes are set up by root itself"))
-            }
+            Some(why) => all.add("user namespace", false, why),
         }
         all.add(
             "own user",
@@ -134,10 +195,24 @@ impl Ground {
                 false => "an ordinary user has one id only: sandboxes share it (run as root for one each)",
             },
         );
+        let own = self.template.is_some();
+        for (name, there, missing) in [
+            (
+                "mount namespace",
+                "own root by pivot_root, system directories read-only",
+                "paths are the host's; landlock lets functions reach few of them",
+            ),
+            (
+                "pid namespace",
+                "sees its own processes only; they end with its first",
+                "sees the host's; what hides from its tree outlives a killed spawner",
+            ),
+            ("ipc namespace", "own System V and POSIX queues and semaphores", "shares the host's"),
+            ("private scratch", "a tmpfs of its own", "a directory of its own, its size not limited"),
+        ] {
+            all.add(name, own, if own { there } else { missing });
+        }
         for (name, detail) in [
-            ("mount namespace", "own root by pivot_root, system directories read-only"),
-            ("pid namespace", "sees its own processes only; they end with its first"),
-            ("ipc namespace", "own System V and POSIX queues and semaphores"),
             ("no new privileges", "set-user-id programs give nothing"),
             ("system call filter", "seccomp refuses what no function needs"),
             ("resource limits", "open files, no core files"),
@@ -178,7 +253,10 @@ impl Ground {
                     let instead = match controller {
                         Controller::Memory => "each process is limited (RLIMIT_DATA), the sandbox is not",
                         Controller::Cpu => "not limited",
-                        Controller::Pids => "limited by RLIMIT_NPROC",
+                        Controller::Pids if self.template.is_some() || self.own_ids => {
+                            "limited by RLIMIT_NPROC"
+                        }
+                        Controller::Pids => "not limited",
                     };
                     all.add(&name, false, format!("{instead}: {why}"));
                 }

@@ -14,8 +14,9 @@ pub(crate) const MOST: u32 = 8192;
 /// Hands out user ids.
 #[derive(Debug)]
 pub(crate) struct Identities {
-    /// The first of the ids that are ours; `None`: the spawner's own id is the only one.
+    /// The first of the ids that are ours; `None`: there is one for all.
     base: Option<u32>,
+    shared: u32,
     free: Vec<u32>,
     next: u32,
     most: u32,
@@ -37,15 +38,16 @@ impl Identities {
         let (base, count) = range(uid_map, pid)?;
         (range(gid_map, pid)? == (base, count)).then(|| Self {
             base: Some(base),
+            shared: 0,
             free: Vec::new(),
             next: 0,
             most: count / 2,
         })
     }
 
-    /// The spawner's own id for all.
-    pub(crate) fn shared() -> Self {
-        Self { base: None, free: Vec::new(), next: 0, most: MOST }
+    /// One id for all: the spawner's own.
+    pub(crate) fn shared(user: u32) -> Self {
+        Self { base: None, shared: user, free: Vec::new(), next: 0, most: MOST }
     }
 
     pub(crate) fn take(&mut self) -> io::Result<Identity> {
@@ -59,7 +61,7 @@ impl Identities {
         };
         Ok(match self.base {
             Some(base) => Identity { index, init: base + 2 * index, user: base + 2 * index + 1, own: true },
-            None => Identity { index, init: 0, user: 0, own: false },
+            None => Identity { index, init: self.shared, user: self.shared, own: false },
         })
     }
 

@@ -7,7 +7,10 @@ use crate::{
     SPAWNER_ARGUMENT,
     cgroup::Group,
     channel::{self, Message, Receiver},
-    inside::{confine, starter::reap_all},
+    inside::{
+        confine,
+        starter::{self, reap_all},
+    },
     mounts::{self, Access},
     spec::{Bind, SandboxLimits},
     wire::{self, Answer, Call, Launch, SpawnerCall, SpawnerWord, Taken},
@@ -43,6 +46,8 @@ const QUIET: Duration = Duration::from_millis(5);
 const AGAIN: Duration = Duration::from_millis(20);
 /// How long the end may take.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How often what a sandbox left behind is looked for.
+const ORPHAN_ROUNDS: usize = 1000;
 /// After a seat could not be made ahead, how long until the next try.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -215,6 +220,9 @@ impl Spawner {
     ) -> io::Result<Answer> {
         match call {
             SpawnerCall::Take { limits, binds } => self.take(&limits, &binds, back).map(Answer::Taken),
+            SpawnerCall::Zygote { .. } if self.ground.template.is_none() => {
+                Err(io::Error::other("without namespaces there is nothing to fork into"))
+            }
             SpawnerCall::Mounts { seat, binds } => {
                 let user = self.seat(seat)?.identity;
                 copy_binds(&binds, user.own.then_some(user.user), back)?;
@@ -275,13 +283,16 @@ impl Spawner {
         let taken = Taken {
             seat: number,
             tunnel: tunnel.is_some(),
+            bare_root: seat.bare_root.clone(),
             init: seat.init,
             user: seat.identity.user,
             memory_file: seat.group.memory_file(),
             kills_file: seat.group.kills_file(),
         };
         back.extend([init, starter, run].into_iter().chain(tunnel));
-        copy_binds(binds, seat.identity.own.then_some(seat.identity.user), back)?;
+        if seat.bare_root.is_none() {
+            copy_binds(binds, seat.identity.own.then_some(seat.identity.user), back)?;
+        }
         Ok(taken)
     }
 
@@ -299,6 +310,10 @@ impl Spawner {
             let Some(seat) = self.seats.remove(&number) else { continue };
             self.spares.retain(|spare| *spare != number);
             let out_of_memory = seat.group.kills() > 0;
+            if let Some(root) = &seat.bare_root {
+                self.end_orphans();
+                let _ = fs::remove_dir_all(root);
+            }
             self.ground.identities.give_back(seat.identity);
             if !seat.group.remove() {
                 self.lingering.push(seat.group);
@@ -306,6 +321,26 @@ impl Spawner {
             self.say(&SpawnerWord::Ended { seat: number, out_of_memory }, &[])?;
         }
         Ok(())
+    }
+
+    /// Without pid namespaces, what a sandbox's processes left behind when its init ended has become ours.
+    fn end_orphans(&self) {
+        let own = std::process::id() as i32;
+        for _ in 0..ORPHAN_ROUNDS {
+            let inits: Vec<i32> = self.seats.values().map(|seat| seat.init).collect();
+            let orphans =
+                starter::processes().into_iter().filter(|it| it.parent == own && !inits.contains(&it.pid));
+            let mut any = false;
+            for orphan in orphans {
+                any = true;
+                let _ = kill(nix::unistd::Pid::from_raw(orphan.pid), Signal::SIGKILL);
+                // SAFETY: waits for a child of ours that cannot but end.
+                unsafe { libc::waitpid(orphan.pid, std::ptr::null_mut(), 0) };
+            }
+            if !any {
+                return;
+            }
+        }
     }
 
     /// Ends every sandbox and gives back what they held.
@@ -317,7 +352,7 @@ impl Spawner {
             self.lingering.retain(|group| !group.remove());
             std::thread::sleep(Duration::from_millis(2));
         }
-        self.ground.groups.remove();
+        self.ground.remove();
     }
 }
 

@@ -5,7 +5,12 @@ use super::{ground::Ground, identity::Identity};
 use crate::{
     cgroup::Group,
     channel,
-    inside::{confine, init::Init, landlock, root, starter},
+    inside::{
+        confine,
+        init::Init,
+        landlock, root,
+        starter::{self, Fence},
+    },
     mounts,
 };
 use nix::unistd::{ForkResult, fork, pipe2};
@@ -14,6 +19,7 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    path::{Path, PathBuf},
 };
 
 /// How long making one may take.
@@ -31,6 +37,8 @@ pub(crate) struct Seat {
     pub(crate) group: Group,
     /// The server's ends, until they are handed over.
     pub(crate) ends: Option<Ends>,
+    /// The directory that stands for its root, where it has none of its own.
+    pub(crate) bare_root: Option<PathBuf>,
 }
 
 pub(crate) struct Ends {
@@ -52,9 +60,10 @@ struct Birth {
 /// Makes a seat.
 pub(crate) fn make(ground: &mut Ground, number: u32) -> io::Result<Seat> {
     let identity = ground.identities.take()?;
+    let bare_root = ground.bare_root(number);
     let made = ground.groups.make(&number.to_string()).and_then(|group| {
-        match give_birth(ground, identity, &group) {
-            Ok((init, ends)) => Ok(Seat { number, init, identity, group, ends: Some(ends) }),
+        match give_birth(ground, identity, &group, bare_root.as_deref()) {
+            Ok((init, ends)) => Ok(Seat { number, init, identity, group, ends: Some(ends), bare_root }),
             Err(error) => {
                 group.remove();
                 Err(error)
@@ -67,10 +76,21 @@ pub(crate) fn make(ground: &mut Ground, number: u32) -> io::Result<Seat> {
     made
 }
 
-fn give_birth(ground: &Ground, identity: Identity, group: &Group) -> io::Result<(i32, Ends)> {
+fn give_birth(
+    ground: &Ground,
+    identity: Identity,
+    group: &Group,
+    bare_root: Option<&Path>,
+) -> io::Result<(i32, Ends)> {
     let (init, init_inside) = channel::pair()?;
     let (starter, starter_inside) = channel::pair()?;
-    let run = mounts::detached_tmpfs(RUN_BYTES, identity.user)?;
+    let run = match bare_root {
+        None => mounts::detached_tmpfs(RUN_BYTES, identity.user)?,
+        Some(root) => {
+            root::build_bare(root, identity.own.then_some(identity.user))?;
+            File::open(root.join(root::RUN))?.into()
+        }
+    };
     let (gate, open_gate) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     let (reports, report) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     let birth = Birth { init: init_inside, starter: starter_inside, run: run.try_clone()?, gate, report };
@@ -79,7 +99,7 @@ fn give_birth(ground: &Ground, identity: Identity, group: &Group) -> io::Result<
     let forked = entered.and_then(|tunnel| {
         let pid = fork_into(ground.namespaces())?;
         if pid == 0 {
-            end(be_first(ground, identity, birth));
+            end(be_first(ground, identity, birth, bare_root));
         }
         Ok((pid, tunnel.flatten()))
     });
@@ -147,7 +167,7 @@ fn end(result: io::Result<()>) -> ! {
 }
 
 /// What a new init does first.
-fn be_first(ground: &Ground, identity: Identity, birth: Birth) -> io::Result<()> {
+fn be_first(ground: &Ground, identity: Identity, birth: Birth, bare_root: Option<&Path>) -> io::Result<()> {
     let Birth { init, starter, run, gate, report } = birth;
     // First of all: as long as we hold the other end of the gate, or the spawner's socket, nobody could see
     // the spawner die.
@@ -164,7 +184,7 @@ fn be_first(ground: &Ground, identity: Identity, birth: Birth) -> io::Result<()>
             ForkResult::Child => {
                 let report = OwnedFd::from(report.try_clone()?);
                 close_all_but(&[&starter, &report]);
-                end(be_second(ground, user, starter, File::from(report)));
+                end(be_second(ground, user, starter, File::from(report), bare_root));
             }
             ForkResult::Parent { child } => Ok(Init {
                 socket: init,
@@ -172,6 +192,7 @@ fn be_first(ground: &Ground, identity: Identity, birth: Birth) -> io::Result<()>
                 user,
                 user_namespace: ground.user_namespaces,
                 landlock: ground.landlock,
+                own_root: bare_root.is_none(),
             }),
         }
     }));
@@ -194,19 +215,31 @@ fn set_up(ground: &Ground, identity: Identity, run: OwnedFd) -> io::Result<()> {
     }
     // Not before: a change of user would clear it.
     confine::die_with_parent()?;
-    root::build(&ground.template, run)?;
+    match &ground.template {
+        Some(template) => root::build(template, run)?,
+        // Without a pid namespace, being its reaper is what keeps a sandbox's processes together.
+        None => return confine::adopt_orphans(),
+    }
     // Only a name; a sandbox works without.
     let _ = rustix::system::sethostname(b"sandbox");
     confine::no_new_privileges()
 }
 
 /// What a new starter does first.
-fn be_second(ground: &Ground, user: u32, socket: OwnedFd, mut report: File) -> io::Result<()> {
+fn be_second(
+    ground: &Ground,
+    user: u32,
+    socket: OwnedFd,
+    mut report: File,
+    bare_root: Option<&Path>,
+) -> io::Result<()> {
     let confined = (|| {
         confine::name(c"xebec-starter");
         confine::limit_always();
-        let rules = if ground.landlock { landlock::own_root()? } else { None };
-        confine::become_user(user)?;
+        let rules = if ground.landlock && bare_root.is_none() { landlock::own_root()? } else { None };
+        if ground.template.is_some() || ground.own_ids {
+            confine::become_user(user)?;
+        }
         confine::die_with_parent()?;
         confine::no_new_privileges()?;
         if let Some(rules) = rules {
@@ -223,7 +256,7 @@ fn be_second(ground: &Ground, user: u32, socket: OwnedFd, mut report: File) -> i
         }
     }
     drop(report);
-    starter::run(socket, true)
+    starter::run(socket, bare_root.map(|root| Fence { root: root.to_owned(), allowed: Vec::new() }))
 }
 
 /// Closes every descriptor but the standard ones and those given. Rust's owners of the others are never

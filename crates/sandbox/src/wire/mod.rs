@@ -65,6 +65,10 @@ pub(crate) enum SpawnerWord {
 /// What the server must know of how sandboxes are made.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Abilities {
+    /// Sandboxes have roots (and process ids) of their own.
+    pub(crate) own_root: bool,
+    /// They have user ids of their own.
+    pub(crate) own_ids: bool,
     pub(crate) user_namespaces: bool,
     pub(crate) own_network: bool,
     pub(crate) memory_group: bool,
@@ -77,7 +81,10 @@ impl Abilities {
     /// and processes (those of an init and a starter included).
     pub(crate) fn without_groups(&self, limits: &SandboxLimits) -> (Option<u64>, Option<u64>) {
         let data = limits.memory_bytes.filter(|_| !self.memory_group);
-        (data, limits.processes.filter(|_| !self.pids_group).map(|most| u64::from(most) + 2))
+        // Where a user's processes are counted all over the host, such a limit would hit others.
+        let counted = self.own_root || self.own_ids;
+        let processes = limits.processes.filter(|_| counted && !self.pids_group);
+        (data, processes.map(|most| u64::from(most) + 2))
     }
 }
 
@@ -94,6 +101,8 @@ pub(crate) enum Answer {
 pub(crate) struct Taken {
     pub(crate) seat: u32,
     pub(crate) tunnel: bool,
+    /// The directory that stands for its root, where it has none of its own.
+    pub(crate) bare_root: Option<PathBuf>,
     /// Its init's process id, as the spawner (and the server) see it.
     pub(crate) init: i32,
     pub(crate) user: u32,

@@ -4,14 +4,16 @@
 use crate::exec::{Exec, Stream};
 use std::{
     collections::BTreeMap,
-    ffi::{CStr, CString},
+    ffi::{CStr, CString, OsStr},
     io,
-    path::Path,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
 };
 
 const START: u8 = 1;
 const KILL: u8 = 2;
 const ADOPT: u8 = 3;
+const ALLOW: u8 = 4;
 
 const STDIN: u8 = 1;
 const STDOUT: u8 = 2;
@@ -32,6 +34,11 @@ pub(crate) enum StarterCall {
     /// Count a process that others started as running.
     Adopt {
         pid: i32,
+    },
+    /// Let processes reach a path of the host, where the sandbox has no root of its own.
+    Allow {
+        path: PathBuf,
+        writable: bool,
     },
 }
 
@@ -115,6 +122,11 @@ pub(crate) fn pack_adopt(pid: i32) -> Vec<u8> {
     pack_pid(ADOPT, pid)
 }
 
+/// Packs a permission.
+pub(crate) fn pack_allow(path: &Path, writable: bool) -> Vec<u8> {
+    [&[ALLOW, u8::from(writable)], path.as_os_str().as_bytes()].concat()
+}
+
 fn pack_pid(kind: u8, pid: i32) -> Vec<u8> {
     let mut bytes = vec![kind];
     bytes.extend(pid.to_le_bytes());
@@ -129,6 +141,10 @@ impl StarterCall {
             START => Start::unpack(rest).map(Self::Start),
             KILL => Some(Self::Kill { pid: i32::from_le_bytes(rest.try_into().ok()?) }),
             ADOPT => Some(Self::Adopt { pid: i32::from_le_bytes(rest.try_into().ok()?) }),
+            ALLOW => {
+                let (writable, path) = rest.split_first()?;
+                Some(Self::Allow { path: OsStr::from_bytes(path).into(), writable: *writable != 0 })
+            }
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests, and so are the functions that they share")]
 
+mod bare;
 mod isolation;
 mod life;
 mod limits;
