@@ -152,6 +152,11 @@ impl Sandbox {
         match self.0 {}
     }
 
+    /// Whether it has a way out.
+    pub fn has_way_out(&self) -> bool {
+        match self.0 {}
+    }
+
     /// Memory it holds.
     pub fn memory_bytes(&self) -> Option<u64> {
         match self.0 {}

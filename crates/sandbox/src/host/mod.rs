@@ -12,7 +12,7 @@ mod zygote;
 pub use process::Process;
 pub use sandbox::Sandbox;
 pub use spawner::Spawner;
-pub use zygote::{ZYGOTE_PYTHON, Zygote};
+pub use zygote::Zygote;
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The handle to a zygote.
 //!
-//! The other side is `zygote.py`, or whatever speaks as it does: one message per sandbox with descriptors of
+//! The other side is `zygote.py` ([`ZYGOTE_PYTHON`](crate::ZYGOTE_PYTHON)), or whatever speaks as it does: one message per sandbox with descriptors of
 //! namespaces, control groups, rules and streams, one answer with a process id.
 
 use super::{
@@ -28,8 +28,6 @@ use std::{
 };
 use tokio::sync::Mutex;
 
-/// The Python half: a module that a worker imports once it is warm.
-pub const ZYGOTE_PYTHON: &str = include_str!("../zygote.py");
 /// The variable that tells a zygote which descriptor its control socket is.
 const VARIABLE: &str = "XEBEC_ZYGOTE";
 

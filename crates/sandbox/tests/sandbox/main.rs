@@ -1,5 +1,6 @@
 //! Sandboxes, each test with a spawner of its own.
 
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "these are tests, and so are the functions that they share")]
 
 mod bare;
