@@ -39,7 +39,8 @@ impl Invoke {
     pub(crate) async fn run(self, server: &ServerArguments, format: Format) -> Result<(), Failure> {
         let client = Client::new(server)?;
         let body = self.body().await?;
-        let method = self.method.clone().unwrap_or(if body.is_some() { Method::POST } else { Method::GET });
+        let usual = if body.is_some() { Method::POST } else { Method::GET };
+        let method = self.method.clone().unwrap_or(usual);
         let path = self.path.trim_start_matches('/');
         let slash = if path.is_empty() || path.starts_with('?') { "" } else { "/" };
         let mut request = client.request(method, &format!("functions/{}/invoke{slash}{path}", self.name));
