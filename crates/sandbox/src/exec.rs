@@ -1,5 +1,6 @@
 //! A process to start inside a sandbox, and how it ended.
 
+use bytes::Bytes;
 use std::{collections::BTreeMap, fmt, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 /// A process to start inside a sandbox.
@@ -13,6 +14,9 @@ pub struct Exec {
     pub directory: Option<PathBuf>,
     /// Standard input: a pipe, or nothing to read.
     pub stdin: Stream,
+    /// All that comes in by that pipe, where it is known beforehand. If the pipe holds it, it is there before
+    /// the program runs, and [`Process::stdin`](crate::Process::stdin) is `None`.
+    pub input: Option<Bytes>,
     /// Standard output.
     pub stdout: Stream,
     /// Standard error.

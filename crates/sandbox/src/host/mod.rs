@@ -1,6 +1,7 @@
 //! The server's side: handles to the spawner, to sandboxes and to the processes in them.
 
 mod calls;
+mod check;
 mod fate;
 mod places;
 mod process;

@@ -1,9 +1,10 @@
 //! A process inside a sandbox.
 
 use super::{fate::Fate, starter::Started};
-use crate::{ProcessExit, cgroup};
+use crate::{Exec, ProcessExit, SandboxError, cgroup, wire::start::Step};
 use std::{
-    path::PathBuf,
+    io,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,7 +15,7 @@ use tokio::net::unix::pipe;
 /// A process inside a sandbox. Dropping it kills the process and everything it started.
 #[derive(Debug)]
 pub struct Process {
-    /// Its standard input, where that is a pipe. Dropping it closes it.
+    /// Its standard input, where that is a pipe and did not get all that it will. Dropping it closes it.
     pub stdin: Option<pipe::Sender>,
     /// Its standard output, where that is a pipe. Ends when the last process that holds it closed it.
     pub stdout: Option<pipe::Receiver>,
@@ -90,5 +91,39 @@ impl Process {
     /// Kills it and everything it started. [`wait`](Self::wait) tells when it is gone.
     pub fn kill(&self) {
         self.started.kill();
+    }
+}
+
+/// Why a process did not come to run.
+pub(super) fn not_started(step: Step, errno: i32, exec: &Exec, directory: &Path) -> SandboxError {
+    let program = exec.argv.first().cloned().unwrap_or_default();
+    let error = io::Error::from_raw_os_error(errno);
+    match (step, errno) {
+        (Step::Program, libc::ENOENT) if !program.contains('/') => {
+            SandboxError::NoProgram { program, why: "there is no such program in PATH".to_owned() }
+        }
+        (Step::Program, libc::ENOENT) => SandboxError::NoProgram {
+            program,
+            why: "there is no such file inside, or the interpreter or loader that it names".to_owned(),
+        },
+        (Step::Program, libc::EACCES) => {
+            SandboxError::NoProgram { program, why: "it is not executable".to_owned() }
+        }
+        (Step::Program, libc::ENOEXEC) => SandboxError::NoProgram {
+            program,
+            why: "it is neither a program nor a script with #!".to_owned(),
+        },
+        (Step::Program, _) => SandboxError::NoProgram { program, why: error.to_string() },
+        (Step::Directory, _) => {
+            let directory = exec.directory.as_deref().unwrap_or(directory);
+            SandboxError::Failed { what: format!("enter {}", directory.display()), why: error.to_string() }
+        }
+        (Step::Fork, libc::EAGAIN) => SandboxError::Failed {
+            what: format!("start {program:?}"),
+            why: "its limit on processes is reached".to_owned(),
+        },
+        (Step::Fork, _) => {
+            SandboxError::Failed { what: format!("start {program:?}"), why: error.to_string() }
+        }
     }
 }

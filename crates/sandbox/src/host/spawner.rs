@@ -3,8 +3,9 @@
 use super::{
     ANSWER_DEADLINE, END_DEADLINE,
     calls::{Waiting, call},
+    check::check,
     fate::{Fate, Orphans},
-    sandbox::{Sandbox, check},
+    sandbox::Sandbox,
     zygote::Zygote,
 };
 use crate::{

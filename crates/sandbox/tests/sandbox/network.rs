@@ -153,7 +153,7 @@ async fn python(sandbox: &Sandbox, script: &str) -> String {
 }
 
 const TALK: &str = "def talk(host, port, data):\n  s=socket.create_connection((host,port),20)\n  s.sendall(data)\n  \
-    s.shutdown(socket.SHUT_WR)\n  said=b''\n  while True:\n    part=s.recv(65536)\n    if not part: return said\n    \
+    s.shutdown(socket.SHUT_WR)\n  said=bytearray()\n  while True:\n    part=s.recv(65536)\n    if not part: return said\n    \
     said+=part\n";
 
 /// Not a test by itself: what runs inside.
