@@ -65,7 +65,7 @@ fn main() {
         for (name, taken) in ["direct", "contract", "front"].into_iter().zip(&mut taken) {
             taken.sort_unstable();
             let at = |share: usize| taken[taken.len() * share / 100].as_secs_f64() * 1e6;
-            let base = *base.get_or_insert(at(50));
+            let base = *base.get_or_insert_with(|| at(50));
             println!("{name:10} {:9.1} {:9.1} {:9.1} {:11.1}", at(50), at(90), at(99), at(50) - base);
         }
     });

@@ -41,6 +41,7 @@ use xebec_core::{
 };
 
 mod buffered;
+mod input;
 mod marshalled;
 mod process;
 mod streaming;
@@ -131,24 +132,26 @@ impl Session for StdioSession {
     async fn call(&self, call: Call) -> Result<Response<Body>, CallError> {
         let started = Instant::now();
         let lease = Lease { slot: Some(call.slot), _counted: self.in_flight.enter().0 };
-        let request = call.request;
+        let mut request = call.request;
         let content_type = self.content_type(&request);
+        let input = if self.options.marshal_request {
+            Some(marshalled::marshal(&mut request, self.request_bytes).await?)
+        } else {
+            input::at_hand(request.body_mut())
+        };
         let command = Command {
             argv: self.command.clone(),
             variables: if self.options.variables { variables::of(&request) } else { BTreeMap::default() },
             directory: None,
             combine_output: self.options.combine_output,
+            input: input.clone(),
         };
         let child = match self.io.spawn(command).await {
             Ok(child) => child,
             Err(error) => return Err(not_started(error, request, lease)),
         };
-        let input = if self.options.marshal_request {
-            marshalled::marshal(request, self.request_bytes).await?
-        } else {
-            request.into_body()
-        };
-        let process = process::Process::new(child, input, |stderr| {
+        let body = input.map_or_else(|| request.into_body(), Body::full);
+        let process = process::Process::new(child, body, |stderr| {
             LineReader::new(stderr, self.lines.clone(), LogStream::Stderr)
         })?;
         let mut response = Response::new(Body::empty());

@@ -55,6 +55,26 @@ async fn megabytes_both_ways() {
 }
 
 #[tokio::test]
+async fn input_that_is_known_beforehand_and_input_that_is_not() {
+    let function = stdio(json!({}), &["cat"]).await;
+    let sizes = [0, 1, 4096, 4097, 65536, 65537, 1_000_000];
+    for (size, whole) in sizes.into_iter().flat_map(|size| [(size, true), (size, false)]) {
+        let sent = "x".repeat(size);
+        let body = match whole {
+            true => Body::stream(http_body_util::Full::new(Bytes::from(sent.clone()))),
+            false => {
+                let frames = [sent.clone(), "rest".to_owned()].map(|part| Ok(Frame::data(Bytes::from(part))));
+                let frames: [Result<_, std::io::Error>; 2] = frames;
+                Body::stream(http_body_util::StreamBody::new(futures_util::stream::iter(frames)))
+            }
+        };
+        let (_, answer) = function.answer(Request::post("/").body(body).unwrap()).await;
+        let expected = if whole { sent } else { sent + "rest" };
+        assert!(answer == expected, "{size} {whole}: {} bytes came back", answer.len());
+    }
+}
+
+#[tokio::test]
 async fn a_streamed_body_goes_in_as_it_comes() {
     let function = shell(json!({"mode": "streaming"}), "while read line; do echo got $line; done").await;
     let (feed, body) = fed();

@@ -19,15 +19,15 @@ struct Raw<'a> {
     raw: &'a str,
 }
 
-/// Reads the body to its end, no further than `limit`, and writes the document.
-pub(super) async fn marshal(request: Request<Body>, limit: u64) -> Result<Body, CallError> {
-    let (parts, body) = request.into_parts();
-    let bytes = body.collect(limit).await.map_err(|error| {
+/// Reads the body to its end, no further than `limit`, and writes the document. The request keeps its body.
+pub(super) async fn marshal(request: &mut Request<Body>, limit: u64) -> Result<Bytes, CallError> {
+    let bytes = std::mem::take(request.body_mut()).collect(limit).await.map_err(|error| {
         let (outcome, message) = broken_request(&error);
         CallError::new(outcome, message)
     })?;
-    document(&parts.headers, &bytes)
-        .map(Body::full)
+    *request.body_mut() = Body::full(bytes.clone());
+    document(request.headers(), &bytes)
+        .map(Bytes::from)
         .map_err(|error| CallError::new(Outcome::PlatformError(PlatformFault::Internal), error.to_string()))
 }
 

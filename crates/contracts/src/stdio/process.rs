@@ -64,8 +64,12 @@ impl Process {
                 "the process has no standard streams",
             )
         })?;
-        // Without a body, standard input is closed at once.
-        let input = (!body.is_end_stream()).then_some(Input { body, chunk: Bytes::new(), to: streams.stdin });
+        // Where nothing is left to be written, standard input is closed at once.
+        let input = (!child.input_taken() && !body.is_end_stream()).then_some(Input {
+            body,
+            chunk: Bytes::new(),
+            to: streams.stdin,
+        });
         Ok(Self {
             input,
             output: Some(streams.stdout),

@@ -105,6 +105,13 @@ impl InstanceIo for Toy {
         }
         let mut process = tokio::process::Command::new(&command.argv[0]);
         process.args(&command.argv[1..]).envs(&command.variables).stdin(Stdio::piped()).process_group(0);
+        let small = command.input.filter(|input| input.len() <= 4096);
+        let input_taken = small.is_some();
+        if let Some(input) = small {
+            let (read, mut write) = std::io::pipe()?;
+            std::io::Write::write_all(&mut write, &input)?;
+            process.stdin(read);
+        }
         if let Some(directory) = &command.directory {
             process.current_dir(directory);
         }
@@ -121,7 +128,10 @@ impl InstanceIo for Toy {
             why: error.to_string(),
         })?;
         let streams = ChildStreams {
-            stdin: Box::new(child.stdin.take().unwrap()),
+            stdin: match child.stdin.take() {
+                Some(stdin) => Box::new(stdin),
+                None => Box::new(tokio::io::sink()),
+            },
             stdout: match combined {
                 Some(combined) => Box::new(combined),
                 None => Box::new(child.stdout.take().unwrap()),
@@ -129,7 +139,7 @@ impl InstanceIo for Toy {
             stderr: child.stderr.take().map(|stderr| Box::new(stderr) as _),
         };
         let group = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
-        Ok(Box::new(Process { child, streams: Some(streams), group }))
+        Ok(Box::new(Process { child, streams: Some(streams), group, input_taken }))
     }
 
     fn take_stdio(&self) -> Option<Connection> {
@@ -181,12 +191,17 @@ struct Process {
     child: tokio::process::Child,
     streams: Option<ChildStreams>,
     group: Option<rustix::process::Pid>,
+    input_taken: bool,
 }
 
 #[async_trait]
 impl Child for Process {
     fn take_streams(&mut self) -> Option<ChildStreams> {
         self.streams.take()
+    }
+
+    fn input_taken(&self) -> bool {
+        self.input_taken
     }
 
     async fn wait(&mut self) -> Exit {

@@ -92,6 +92,9 @@ pub struct Command {
     pub directory: Option<PathBuf>,
     /// Standard error goes into the same pipe as standard output.
     pub combine_output: bool,
+    /// All of its standard input, where that is known beforehand. A driver that can has it wait there before
+    /// the program runs; [`Child::input_taken`] tells.
+    pub input: Option<Bytes>,
 }
 
 /// A process inside an instance. Dropping it kills the process and everything it started.
@@ -99,6 +102,12 @@ pub struct Command {
 pub trait Child: Send {
     /// Standard input, output and error, once. Error is `None` where it was combined with output.
     fn take_streams(&mut self) -> Option<ChildStreams>;
+
+    /// [`Command::input`] was delivered and standard input closed behind it; what is written to it now goes
+    /// nowhere. Otherwise that is still to be done.
+    fn input_taken(&self) -> bool {
+        false
+    }
 
     /// How it ended.
     async fn wait(&mut self) -> Exit;

@@ -105,12 +105,14 @@ impl InstanceIo for Instance {
             variables: command.variables,
             directory: command.directory,
             stdin: Stream::Pipe,
+            input: command.input,
             stdout: Stream::Pipe,
             stderr: if command.combine_output { Stream::Combined } else { Stream::Pipe },
             descriptors: Vec::new(),
         };
         let process = self.running.sandbox().spawn(exec).await.map_err(|error| self.fault(error, None))?;
-        Ok(Box::new(Spawned(process)))
+        let input_taken = process.stdin.is_none();
+        Ok(Box::new(Spawned { process, input_taken }))
     }
 
     /// `None`: a main process's output is always read as its log.
@@ -175,23 +177,34 @@ impl Listener for Socket {
 }
 
 /// A process inside.
-struct Spawned(Process);
+struct Spawned {
+    process: Process,
+    input_taken: bool,
+}
 
 #[async_trait]
 impl Child for Spawned {
     fn take_streams(&mut self) -> Option<ChildStreams> {
+        let stdout = self.process.stdout.take()?;
         Some(ChildStreams {
-            stdin: Box::new(self.0.stdin.take()?),
-            stdout: Box::new(self.0.stdout.take()?),
-            stderr: self.0.stderr.take().map(|stderr| Box::new(stderr) as _),
+            stdin: match self.process.stdin.take() {
+                Some(stdin) => Box::new(stdin),
+                None => Box::new(tokio::io::sink()),
+            },
+            stdout: Box::new(stdout),
+            stderr: self.process.stderr.take().map(|stderr| Box::new(stderr) as _),
         })
     }
 
+    fn input_taken(&self) -> bool {
+        self.input_taken
+    }
+
     async fn wait(&mut self) -> Exit {
-        running::exit(self.0.wait().await)
+        running::exit(self.process.wait().await)
     }
 
     fn kill(&mut self) {
-        self.0.kill();
+        self.process.kill();
     }
 }
