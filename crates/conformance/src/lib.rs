@@ -2,7 +2,7 @@
 //!
 //! A test file of an implementation names how one is opened, and gets a test of each case:
 //!
-//! ```ignore
+//! ```text
 //! fn open() -> (Arc<dyn Store>, TempDir) { … }
 //! xebec_conformance::store_suite!(open);
 //! ```
