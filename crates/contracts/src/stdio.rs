@@ -1,7 +1,7 @@
 //! `stdio`: a process per call. The request's body is its standard input, its standard output is the answer.
 //!
 //! A process need not read its input, and it is told about the request in variables (`Http_*`, see
-//! [`variables`]). The call ends when the process has ended: with success if it exited with 0. What it
+//! `variables`). The call ends when the process has ended: with success if it exited with 0. What it
 //! leaves running behind it is killed.
 //!
 //! | setting | | default |
