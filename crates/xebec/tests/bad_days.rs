@@ -123,7 +123,7 @@ fn a_flood_of_lines_hurts_nobody() {
         &[("run", code)],
     );
     assert_eq!(server.ok(&["invoke", "flood"]).trim(), "done");
-    eventually("what was dropped is said", || server.ok(&["logs", "flood", "--plain"]).contains("dropped"));
+    eventually("it is said that lines are dropped", || server.ok(&["logs", "flood", "--plain"]).contains("dropping lines"));
     assert_eq!(http("GET", &format!("{}/readyz", server.url), &[], b"").0, 200);
 }
 
