@@ -123,7 +123,9 @@ fn a_flood_of_lines_hurts_nobody() {
         &[("run", code)],
     );
     assert_eq!(server.ok(&["invoke", "flood"]).trim(), "done");
-    eventually("it is said that lines are dropped", || server.ok(&["logs", "flood", "--plain"]).contains("dropping lines"));
+    eventually("it is said that lines are dropped", || {
+        server.ok(&["logs", "flood", "--plain"]).contains("dropping lines")
+    });
     assert_eq!(http("GET", &format!("{}/readyz", server.url), &[], b"").0, 200);
 }
 
