@@ -15,7 +15,7 @@
 //!
 //! **Connections** are kept and used again, last in, first out. One that has been idle for more than a
 //! second is not used for a request that must not be sent twice, since the server may be closing it just
-//! then; of-age servers close idle connections after two seconds at the earliest. A request that got lost on
+//! then; servers commonly keep idle connections for two seconds or more. A request that got lost on
 //! a connection that was used before goes to a fresh one if nothing of it was sent, or if it is idempotent
 //! (by its method, or an `Idempotency-Key`) and its body is at hand.
 //!
