@@ -29,6 +29,7 @@ fn record(tenant: &str, name: &str, seconds_ago: i64, outcome: Outcome) -> Invoc
         message: None,
         request_bytes: 10,
         response_bytes: 20,
+        attempt: 0,
     }
 }
 

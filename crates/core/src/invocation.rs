@@ -59,6 +59,8 @@ pub struct Invocation {
     pub timeout: Option<Duration>,
     /// When the platform got it.
     pub received: Timestamp,
+    /// Which attempt it is of a call that outlives its caller, counted from 1; 0 for a caller who waits.
+    pub attempt: u32,
 }
 
 impl Invocation {
@@ -72,6 +74,7 @@ impl Invocation {
             principal,
             timeout: None,
             received: Timestamp::now(),
+            attempt: 0,
         }
     }
 }

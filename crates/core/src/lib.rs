@@ -4,8 +4,8 @@
 //! `tokio` that appear are its I/O *traits*; no runtime feature is enabled.
 //!
 //! * words: [`names`], [`workload`], [`revision`], [`environment`], [`limits`], [`policy`],
-//!   [`function`], [`invocation`], [`outcome`], [`record`], [`log`], [`document`]
-//! * rules: [`rules`] (traffic split, admission, scaling, keep-alive, retry)
+//!   [`function`], [`invocation`], [`message`], [`schedule`], [`outcome`], [`record`], [`log`], [`document`]
+//! * rules: [`rules`] (traffic split, admission, scaling, keep-alive, retry, fairness)
 //! * ports: [`ports`] (what the engine needs from the world, and what the world may ask of it)
 
 pub mod auth;
@@ -18,6 +18,7 @@ pub mod function;
 pub mod invocation;
 pub mod limits;
 pub mod log;
+pub mod message;
 pub mod names;
 pub mod outcome;
 pub mod policy;
@@ -25,6 +26,7 @@ pub mod ports;
 pub mod record;
 pub mod revision;
 pub mod rules;
+pub mod schedule;
 pub mod slot;
 pub mod workload;
 

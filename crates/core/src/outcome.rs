@@ -52,12 +52,14 @@ pub enum PlatformFault {
     Cancelled,
     /// The request is not one that the function's contract can carry.
     BadRequest,
+    /// It is the last of too long a chain of calls.
+    Loop,
     /// A defect, or the machine failed.
     Internal,
 }
 
 impl Outcome {
-    /// Its name in records, metrics and logs: `success`, `application_error`, `timeout`, `crash`, …
+    /// Its name in records, metrics and logs: `success`, `application_error`, `timeout`, `crash`, `loop`, …
     pub fn name(&self) -> &'static str {
         match self {
             Self::Success => "success",
@@ -74,6 +76,7 @@ impl Outcome {
             Self::PlatformError(PlatformFault::TooLarge) => "too_large",
             Self::PlatformError(PlatformFault::Cancelled) => "cancelled",
             Self::PlatformError(PlatformFault::BadRequest) => "bad_request",
+            Self::PlatformError(PlatformFault::Loop) => "loop",
             Self::PlatformError(PlatformFault::Internal) => "internal",
         }
     }

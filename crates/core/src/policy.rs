@@ -1,5 +1,11 @@
 //! Policy: what may change without a new revision.
 
+use crate::{
+    message::{DEFAULT_QUEUE, Destinations, Guarantee},
+    rules::retry::Retry,
+    schedule::Schedule,
+};
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 /// How a function is scaled, queued for and reached. Mutable; no running code can observe it.
@@ -23,6 +29,10 @@ pub struct Policy {
     pub keep_alive_seconds: Option<u64>,
     /// Who may call it.
     pub visibility: Visibility,
+    /// How calls that outlive their caller are made.
+    pub delivery: Delivery,
+    /// When it is called by itself.
+    pub schedules: Vec<Schedule>,
 }
 
 impl Default for Policy {
@@ -36,8 +46,57 @@ impl Default for Policy {
             scaling: Scaling::default(),
             keep_alive_seconds: None,
             visibility: Visibility::Public,
+            delivery: Delivery::default(),
+            schedules: Vec::new(),
         }
     }
+}
+
+/// How calls of a function that outlive their caller are made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Delivery {
+    /// The queue of messages whose sender named none.
+    pub queue: CompactString,
+    /// Queues of its tenant whose messages without a target it takes.
+    pub consumes: Vec<CompactString>,
+    /// Messages, or batches, that run at a time in each of its lanes.
+    pub concurrency: u32,
+    /// What is tried again.
+    pub retry: Retry,
+    /// How often a message may run.
+    pub guarantee: Guarantee,
+    /// Milliseconds after which a message that has not begun is a dead letter; `None`: never.
+    pub expiry_ms: Option<u64>,
+    /// Whether it takes several messages at once.
+    pub batch: Option<Batch>,
+    /// Where results go.
+    pub destinations: Destinations,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            queue: DEFAULT_QUEUE.into(),
+            consumes: Vec::new(),
+            concurrency: 16,
+            retry: Retry::default(),
+            guarantee: Guarantee::AtLeastOnce,
+            expiry_ms: None,
+            batch: None,
+            destinations: Destinations::default(),
+        }
+    }
+}
+
+/// How a function takes several messages at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Batch {
+    /// Messages at most, 1 to 10,000.
+    pub size: u32,
+    /// How long the first may wait for more, in milliseconds.
+    pub wait_ms: u64,
 }
 
 /// What the scaler looks at, and what it aims for.

@@ -35,6 +35,10 @@ pub struct InvocationRecord {
     pub request_bytes: u64,
     /// Bytes of the answer's body.
     pub response_bytes: u64,
+    /// Which attempt it was of a call that outlived its caller, counted from 1; 0 where the caller waited. All
+    /// attempts have one id, and so one record: that of the last.
+    #[serde(default)]
+    pub attempt: u32,
 }
 
 /// Which records to return. Newest first.

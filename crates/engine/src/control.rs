@@ -130,6 +130,10 @@ impl Control for Engine {
         self.shared.recorder.port().query(&query).await
     }
 
+    async fn flush_records(&self) -> Result<(), Error> {
+        self.shared.recorder.flush().await
+    }
+
     async fn record(&self, id: &InvocationId) -> Result<Option<InvocationRecord>, Error> {
         self.shared.recorder.flush().await?;
         self.shared.recorder.port().get(id).await

@@ -16,6 +16,7 @@ pub(crate) struct Flight {
     pub(crate) deployed: Arc<Deployed>,
     pub(crate) id: InvocationId,
     received: jiff::Timestamp,
+    attempt: u32,
     entered: Instant,
     sent: Option<Instant>,
     pub(crate) timing: Timing,
@@ -41,6 +42,7 @@ impl Flight {
             deployed,
             id: call.id,
             received: call.received,
+            attempt: call.attempt,
             entered: Instant::now(),
             sent: None,
             timing: Timing::default(),
@@ -127,6 +129,7 @@ impl Flight {
             message,
             request_bytes: self.request.bytes(),
             response_bytes: self.response_bytes,
+            attempt: self.attempt,
         });
     }
 

@@ -25,6 +25,7 @@ use xebec_core::{
     outcome::{FunctionFault, PlatformFault},
     policy::Visibility,
     ports::invoker::Invoker,
+    rules::hops,
 };
 
 /// Instances that may turn a call away, nothing sent yet, before the caller is told.
@@ -102,6 +103,12 @@ impl Engine {
             };
             let limits = &pool.revision.spec.limits;
             if !prepared {
+                let hops = hops::hops(request.headers());
+                if hops >= hops::MAX_HOPS {
+                    let message = format!("{} calls led to this one: the chain is too long", hops::MAX_HOPS);
+                    return Err(flight.refuse(PlatformFault::Loop, message));
+                }
+                request.headers_mut().insert(hops::HOPS_HEADER, hops::value(hops + 1));
                 trace::ensure(request.headers_mut(), flight.id);
                 let Some(sent) = request::hold(request.body_mut(), limits.request_bytes) else {
                     let message = format!("the request's body is larger than {} bytes", limits.request_bytes);

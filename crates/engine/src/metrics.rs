@@ -17,7 +17,7 @@ use xebec_core::{
 };
 
 /// Every outcome, by name; their places are those in [`place`].
-const OUTCOMES: [Outcome; 15] = [
+const OUTCOMES: [Outcome; 16] = [
     Outcome::Success,
     Outcome::ApplicationError,
     Outcome::FunctionError(FunctionFault::Timeout(Clock::Run)),
@@ -33,6 +33,7 @@ const OUTCOMES: [Outcome; 15] = [
     Outcome::PlatformError(PlatformFault::Cancelled),
     Outcome::PlatformError(PlatformFault::BadRequest),
     Outcome::PlatformError(PlatformFault::Internal),
+    Outcome::PlatformError(PlatformFault::Loop),
 ];
 
 fn place(outcome: &Outcome) -> usize {
@@ -55,6 +56,7 @@ fn place(outcome: &Outcome) -> usize {
             PlatformFault::Cancelled => 12,
             PlatformFault::BadRequest => 13,
             PlatformFault::Internal => 14,
+            PlatformFault::Loop => 15,
         },
     }
 }

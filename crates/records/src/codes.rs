@@ -10,8 +10,11 @@ use xebec_core::{
 /// The number of success, which indexes of failures leave out.
 pub(crate) const SUCCESS: i64 = 0;
 
+/// The number of defects.
+const INTERNAL: i64 = 14;
+
 /// The clock is only used by timeouts.
-const OUTCOMES: [fn(Clock) -> Outcome; 15] = [
+const OUTCOMES: [fn(Clock) -> Outcome; 16] = [
     |_| Outcome::Success,
     |_| Outcome::ApplicationError,
     |clock| Outcome::FunctionError(FunctionFault::Timeout(clock)),
@@ -27,6 +30,7 @@ const OUTCOMES: [fn(Clock) -> Outcome; 15] = [
     |_| Outcome::PlatformError(PlatformFault::Cancelled),
     |_| Outcome::PlatformError(PlatformFault::BadRequest),
     |_| Outcome::PlatformError(PlatformFault::Internal),
+    |_| Outcome::PlatformError(PlatformFault::Loop),
 ];
 
 const CLOCKS: [Clock; 4] = [Clock::Wait, Clock::Start, Clock::FirstByte, Clock::Run];
@@ -39,8 +43,8 @@ pub(crate) fn of_outcome(outcome: &Outcome) -> (i64, Option<i64>) {
         Outcome::FunctionError(FunctionFault::Timeout(clock)) => Some(*clock),
         _ => None,
     };
-    // Outcomes that are newer than this table are told apart by their name alone, as a defect.
-    let number = of_name(outcome.name()).unwrap_or(OUTCOMES.len() as i64 - 1);
+    // An outcome that is newer than this table counts as a defect.
+    let number = of_name(outcome.name()).unwrap_or(INTERNAL);
     (number, clock.and_then(|clock| position(&CLOCKS, |known| *known == clock)))
 }
 

@@ -140,6 +140,7 @@ fn record(connection: &Connection, row: &Row<'_>, names: &mut Names) -> Result<I
         revision: row.get::<_, Option<[u8; 32]>>(13)?.map(Digest::from_bytes),
         instance: row.get(14)?,
         message: row.get(15)?,
+        attempt: 0,
     })
 }
 

@@ -35,6 +35,7 @@ fn record(index: usize, functions: usize, received: Timestamp) -> InvocationReco
         message: None,
         request_bytes: 120,
         response_bytes: 2048,
+        attempt: 0,
     }
 }
 

@@ -95,6 +95,11 @@ fn of_outcome(outcome: &Outcome) -> (StatusCode, &'static str, Option<&'static s
             // The caller is gone; nobody reads this.
             PlatformFault::Cancelled => (StatusCode::BAD_REQUEST, "XB2123", None),
             PlatformFault::BadRequest => (StatusCode::BAD_REQUEST, "XB2124", None),
+            PlatformFault::Loop => (
+                StatusCode::LOOP_DETECTED,
+                "XB2126",
+                Some("find the function that leads back to itself; calls may be nested 16 deep"),
+            ),
             PlatformFault::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "XB2125", None),
         },
     }

@@ -154,6 +154,7 @@ fn policy(manifest: &Manifest) -> Result<Policy, Error> {
         },
         keep_alive_seconds: keep_alive.map(|span| span.0.as_secs()),
         visibility: manifest.visibility.unwrap_or_default(),
+        ..default
     };
     if policy.max_instances == 0 || policy.max_instances < policy.min_instances {
         return Err(Error::invalid(

@@ -162,6 +162,9 @@ pub(crate) fn call(error: &InvokeError, callee: &CallLabels<'_>, anonymous: bool
             PlatformFault::BadRequest => {
                 internal(text(StatusCode::BAD_REQUEST, format!("{}\n", error.message)), "proxy")
             }
+            PlatformFault::Loop => {
+                internal(text(StatusCode::LOOP_DETECTED, format!("{}\n", error.message)), "proxy")
+            }
             PlatformFault::Internal => unreachable_service(name, error),
         },
     }

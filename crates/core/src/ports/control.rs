@@ -114,6 +114,9 @@ pub trait Control: Send + Sync {
     /// A page of records, newest first; what was recorded in the last moments included.
     async fn records(&self, query: RecordQuery) -> Result<RecordPage, Error>;
 
+    /// Writes the records of calls that have ended by now; returns once `kill -9` cannot take them any more.
+    async fn flush_records(&self) -> Result<(), Error>;
+
     /// One record.
     async fn record(&self, id: &InvocationId) -> Result<Option<InvocationRecord>, Error>;
 

@@ -1,13 +1,16 @@
 //! The ports: what the engine needs of the world ([`driver`], [`instance`], [`store`], [`blobs`],
-//! [`records`], [`clock`]), and what doors may ask of the engine ([`control`], [`invoker`]) and the gateway
+//! [`records`], [`queue`], [`clock`]), what doors may ask ([`control`], [`invoker`], [`deliveries`], [`schedules`]) and the gateway
 //! of doors ([`door`]). The binary names the implementations.
 
 pub mod blobs;
 pub mod clock;
 pub mod control;
+pub mod deliveries;
 pub mod door;
 pub mod driver;
 pub mod instance;
 pub mod invoker;
+pub mod queue;
 pub mod records;
+pub mod schedules;
 pub mod store;

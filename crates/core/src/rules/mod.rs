@@ -3,6 +3,9 @@
 
 pub mod admission;
 pub mod backoff;
+pub mod fairness;
+pub mod hops;
 pub mod keep_alive;
+pub mod retry;
 pub mod scaling;
 pub mod traffic;

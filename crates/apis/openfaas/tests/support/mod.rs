@@ -265,6 +265,9 @@ impl Control for Engine {
         unused()
     }
 
+    async fn flush_records(&self) -> Result<(), Error> {
+        Ok(())
+    }
     async fn record(&self, _: &InvocationId) -> Result<Option<InvocationRecord>, Error> {
         unused()
     }
