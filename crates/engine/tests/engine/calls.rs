@@ -298,3 +298,23 @@ async fn clocks_without_end_are_no_trouble() {
     let answer = world.engine.invoke(call).await.unwrap();
     assert_eq!(answer.response.into_body().collect(100).await.unwrap().len(), 15);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_chain_of_calls_ends_at_sixteen() {
+    use xebec_core::rules::hops::{HOPS_HEADER, MAX_HOPS, value};
+    let world = World::new();
+    world.deploy("f", |_| {}).await;
+    assert_eq!(world.text("f", "/header?x-xebec-hops").await, "1", "one call led to what the function calls");
+    let after = |hops: u8| {
+        let mut call = invocation("f", "/header?x-xebec-hops", Body::empty());
+        call.request.headers_mut().insert(HOPS_HEADER, value(hops));
+        let engine = &world.engine;
+        async move { engine.invoke(call).await }
+    };
+    let last = after(MAX_HOPS - 1).await.unwrap().response.into_body();
+    assert_eq!(last.collect(100).await.unwrap(), "16");
+    let refused = after(MAX_HOPS).await.unwrap_err();
+    assert_eq!(refused.outcome, platform(PlatformFault::Loop));
+    assert!(refused.message.contains("16 calls"), "{}", refused.message);
+    assert_eq!(world.outcomes().await.last(), Some(&"loop"), "it is recorded");
+}

@@ -231,6 +231,12 @@ impl FakeInstance {
                 }
                 Ok(response)
             }
+            "/header" => {
+                let value = uri.query().and_then(|name| request.headers().get(name)).cloned();
+                Ok(Response::new(Body::full(
+                    value.map(|value| value.as_bytes().to_vec()).unwrap_or_default(),
+                )))
+            }
             "/status" => {
                 let mut response = Response::new(Body::full("status"));
                 *response.status_mut() = http::StatusCode::from_u16(number as u16).unwrap();
