@@ -71,6 +71,8 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
     let native = Native::new(NativeParts {
         control: Arc::clone(&control),
         invoker: Arc::clone(&invoker),
+        deliveries: None,
+        schedules: None,
         keys: keys.clone(),
         version: env!("CARGO_PKG_VERSION"),
         code_bytes: config.code_bytes,

@@ -26,7 +26,9 @@ use xebec_core::{
     Body, Error,
     auth::{Access, Keys},
     error::ErrorKind,
-    ports::{control::Control, door::Door, invoker::Invoker},
+    ports::{
+        control::Control, deliveries::Deliveries, door::Door, invoker::Invoker, schedules::Schedules,
+    },
 };
 
 /// Where everything of this door lives.
@@ -44,6 +46,10 @@ pub struct NativeParts {
     pub control: Arc<dyn Control>,
     /// Calls.
     pub invoker: Arc<dyn Invoker>,
+    /// Calls that outlive their caller; `None`: there are none here.
+    pub deliveries: Option<Arc<dyn Deliveries>>,
+    /// Schedules; `None`: there are none here.
+    pub schedules: Option<Arc<dyn Schedules>>,
     /// Keys.
     pub keys: Arc<dyn Keys>,
     /// The server's version.
