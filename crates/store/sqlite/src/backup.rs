@@ -1,7 +1,8 @@
 //! Backups: what a backup directory holds, and how it becomes a data directory again.
 //!
-//! A backup directory holds `state.db`, `secret.key` where there is one, `blobs/<2 hex>/<64 hex>` and,
-//! written last, `version`. Without `version` it is not complete, and is not restored.
+//! A backup directory holds `state.db`, `queue.db` and `secret.key` where there are such,
+//! `blobs/<2 hex>/<64 hex>`, likewise `bodies`, and, written last, `version`. Without `version` it is not
+//! complete, and is not restored.
 
 use crate::{
     STATE_FILE,
@@ -21,6 +22,11 @@ use xebec_sqlite::{Fault, durable::sync_directory};
 pub const KEY_FILE: &str = "secret.key";
 /// The blobs.
 pub const BLOBS_DIRECTORY: &str = "blobs";
+
+/// Messages that wait, where the queue is a file here.
+pub const QUEUE_FILE: &str = "queue.db";
+/// Large bodies of messages that wait, as blobs.
+pub const BODIES_DIRECTORY: &str = "bodies";
 
 /// Begins a backup: creates the directory, for its owner only. It must be empty or not there yet.
 ///
@@ -70,11 +76,17 @@ pub fn restore(from: &Path, to: &Path) -> Result<(), Error> {
             Some(_) => {}
         }
         xebec_sqlite::check(&from.join(STATE_FILE))?;
+        let queue = from.join(QUEUE_FILE);
+        if queue.try_exists()? {
+            xebec_sqlite::check(&queue)?;
+        }
         directory::create(to)?;
         must_be_empty(to)?;
         copy(&from.join(STATE_FILE), &to.join(STATE_FILE))?;
         copy_if_there(&from.join(KEY_FILE), &to.join(KEY_FILE))?;
         copy_blobs(&from.join(BLOBS_DIRECTORY), &to.join(BLOBS_DIRECTORY))?;
+        copy_if_there(&queue, &to.join(QUEUE_FILE))?;
+        copy_blobs(&from.join(BODIES_DIRECTORY), &to.join(BODIES_DIRECTORY))?;
         // The backup's own format: opening the directory takes it forward from there.
         copy(&from.join(VERSION_FILE), &to.join(VERSION_FILE))?;
         sync_directory(to)?;

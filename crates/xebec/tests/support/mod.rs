@@ -2,6 +2,9 @@
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses a part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
+pub mod nats;
+pub mod sink;
+
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
