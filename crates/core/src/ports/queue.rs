@@ -21,17 +21,18 @@ use std::time::Duration;
 /// the end of the one process that owned the queue.
 ///
 /// Lanes take turns by [`crate::rules::fairness`]. Within a lane the highest priority goes first, then what was
-/// due first, then what was accepted first. Of messages with the same key, one runs at a time, in the order in
-/// which they were accepted.
+/// due first, then what was accepted first: in the order in which [`Queue::enqueue`] took them. Of messages with
+/// the same key, one runs at a time, in the order in which they were accepted: one that is not yet due holds up
+/// those behind it, a dead one does not, and a batch has at most one of each key.
 ///
 /// Errors: `XB4002` storage full, `XB4003` storage failed, `XB4005` busy: try again, `XB4020` a bound on
 /// messages is reached, `XB4021` no such message, `XB4022` not possible in its state, `XB4023` the queue's
-/// server is away, `XB4024` a message larger than the queue takes.
+/// server is away, `XB4024` a message larger than the queue takes, `XB4014` not a cursor, `XB4025` not a state.
 #[async_trait]
 pub trait Queue: Send + Sync {
     /// Accepts messages, all or none, and answers in their order once they are on disk. A message whose id is
     /// there already, or whose idempotency key was used within its window, is not accepted a second time: its
-    /// receipt names the first.
+    /// receipt names the first. The window is the first one's, and goes on when that one is over.
     async fn enqueue(&self, messages: Vec<Message>) -> Result<Vec<Receipt>, Error>;
 
     /// Claims what may begin now, lane by lane as their turns come; waits up to `ask.wait` for the first.
@@ -42,8 +43,9 @@ pub trait Queue: Send + Sync {
     async fn extend(&self, claim: ClaimId, lease: Duration) -> Result<Held, Error>;
 
     /// Ends one message's part of a claim, and accepts `then` with it, all or nothing. A claim ends with its
-    /// last message. [`Settled::Late`] where the lease had run out and another claim may have it: nothing was
-    /// done then, `then` was not accepted.
+    /// last message. [`Settled::Late`] where the claim does not have the message any more, since the lease had
+    /// run out and another claim may have it: nothing was done then, `then` was not accepted. A bound on
+    /// messages does not hold up `then`: what was accepted must not be stuck for its results.
     async fn settle(&self, claim: ClaimId, settlement: Settlement) -> Result<Settled, Error>;
 
     /// How a lane is served; not kept over a restart. Unconfigured, lanes have [`LaneRules::default`], those of
@@ -57,17 +59,22 @@ pub trait Queue: Send + Sync {
     async fn get(&self, id: &InvocationId) -> Result<Option<Entry>, Error>;
 
     /// Messages, oldest accepted first.
+    ///
+    /// # Errors
+    /// `XB4014`, `XB4025`.
     async fn list(&self, query: &EntryQuery) -> Result<EntryPage, Error>;
 
     /// Takes a waiting or dead message away and returns it. A running one is marked: whoever holds its claim
-    /// learns of it from [`Queue::extend`]; then the answer's state is running.
+    /// learns of it from [`Queue::extend`]; then the answer's state is running. The mark is on disk, and a marked
+    /// message never waits again: where it would, it goes.
     ///
     /// # Errors
     /// `XB4021`.
     async fn cancel(&self, id: &InvocationId) -> Result<Entry, Error>;
 
-    /// Makes dead letters wait again, with a clean history, oldest first, at most `rate` a second. Returns how
-    /// many.
+    /// Makes dead letters wait again, oldest first, at most `rate` a second. Returns how many. They keep their
+    /// place in the order of acceptance, and are otherwise as if they were new: due from now on, with a clean
+    /// history and without expiry, so that what they died of does not end them again at once.
     async fn redrive(&self, which: &Selection, rate: Option<u32>) -> Result<u64, Error>;
 
     /// Takes dead letters away, at most 1000, and returns them; call again until none come.
