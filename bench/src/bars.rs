@@ -10,6 +10,8 @@ mod first_call;
 mod http_hop;
 mod memory;
 mod process;
+mod queue;
+mod queue_nats;
 mod row;
 mod server;
 mod stdio;
@@ -40,6 +42,9 @@ pub(crate) struct Arguments {
     /// OpenFaaS' of-watchdog, to stand beside the hop
     #[arg(long)]
     of_watchdog: Option<PathBuf>,
+    /// A nats-server, for the queue on NATS
+    #[arg(long)]
+    nats_server: Option<PathBuf>,
     /// How to print the result
     #[arg(short, long, default_value = "markdown")]
     output: Output,
@@ -55,6 +60,10 @@ enum Group {
     FirstCall,
     /// A process per call
     Stdio,
+    /// Calls that outlive their caller
+    Queue,
+    /// The same with their queue on NATS
+    QueueNats,
     /// Resident memory
     Memory,
 }
@@ -74,6 +83,7 @@ struct Context {
     functions: usize,
     component: Option<PathBuf>,
     of_watchdog: Option<PathBuf>,
+    nats_server: Option<PathBuf>,
 }
 
 pub(crate) fn command(arguments: Arguments) -> Result<(), String> {
@@ -93,8 +103,17 @@ pub(crate) fn command(arguments: Arguments) -> Result<(), String> {
         functions: arguments.functions as usize,
         component: arguments.component,
         of_watchdog: arguments.of_watchdog,
+        nats_server: arguments.nats_server,
     };
-    let all = [Group::Http, Group::Wasm, Group::FirstCall, Group::Stdio, Group::Memory];
+    let all = [
+        Group::Http,
+        Group::Wasm,
+        Group::FirstCall,
+        Group::Stdio,
+        Group::Queue,
+        Group::QueueNats,
+        Group::Memory,
+    ];
     let wanted = if arguments.only.is_empty() { all.to_vec() } else { arguments.only };
     let rows = crate::load::runtime(1)?.block_on(async {
         let mut rows = Vec::new();
@@ -121,6 +140,8 @@ async fn measure(group: Group, context: &Context) -> Vec<Row> {
         Group::Wasm => wasm::measure(context).await,
         Group::FirstCall => first_call::measure(context).await,
         Group::Stdio => stdio::measure(context).await,
+        Group::Queue => queue::measure(context).await,
+        Group::QueueNats => queue_nats::measure(context).await,
         Group::Memory => memory::measure(context).await,
     };
     measured.unwrap_or_else(|why| {

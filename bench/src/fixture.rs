@@ -9,11 +9,12 @@ use hyper_util::rt::TokioIo;
 use std::{convert::Infallible, net::Ipv4Addr};
 use tokio::net::TcpListener;
 
+mod delays;
 mod forks;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// A web server that says hello, and measures forks at /forks
+    /// A web server that says hello, measures forks at /forks, and notes at /began how late calls are
     #[command(hide = true)]
     Serve {
         /// The port; 0 is a free one, which is printed
@@ -42,6 +43,8 @@ async fn serve(port: u16) -> std::io::Result<()> {
 
 fn answer(request: &Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let answered = match request.uri().path() {
+        "/began" => delays::began(request.headers()),
+        "/delays" => Ok(delays::all()),
         "/forks" => forks::measure(request.uri().query().unwrap_or_default()),
         _ => Ok("hello\n".to_owned()),
     };
