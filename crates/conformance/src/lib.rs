@@ -14,6 +14,7 @@
 
 pub mod blobs;
 pub mod logs;
+pub mod memory_queue;
 pub mod records;
 pub mod small_disk;
 pub mod store;

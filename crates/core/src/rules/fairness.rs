@@ -73,6 +73,27 @@ impl Fairness {
     pub fn limit_tenant(&mut self, tenant: &Tenant, limit: Option<u32>) {
         self.tenants.entry(tenant.clone()).or_default().limit = limit;
         self.tenant_queues_up(tenant);
+        self.forget_tenant(tenant);
+    }
+
+    /// Whether a claim of the lane could begin now.
+    pub fn may(&self, lane: &Lane) -> bool {
+        let tenant_may =
+            self.tenants.get(&lane.tenant).is_none_or(|tenant| below(tenant.in_flight, tenant.limit));
+        tenant_may
+            && self.lanes.get(lane).is_some_and(|state| state.ready && below(state.in_flight, state.limit))
+    }
+
+    /// A claim of that lane out of turn, if one could begin now. The lane keeps its place for its next turn.
+    pub fn take(&mut self, lane: &Lane) -> bool {
+        if !self.may(lane) {
+            return false;
+        }
+        if let Some(state) = self.lanes.get_mut(lane) {
+            state.in_flight += 1;
+        }
+        self.tenants.entry(lane.tenant.clone()).or_default().in_flight += 1;
+        true
     }
 
     /// The lane whose turn it is, with one more claim in flight. It stays ready until [`Fairness::idle`].
@@ -150,8 +171,12 @@ impl Fairness {
         if self.lanes.get(lane).is_some_and(LaneState::says_nothing) {
             self.lanes.remove(lane);
         }
-        if self.tenants.get(&lane.tenant).is_some_and(TenantState::says_nothing) {
-            self.tenants.remove(&lane.tenant);
+        self.forget_tenant(&lane.tenant);
+    }
+
+    fn forget_tenant(&mut self, tenant: &Tenant) {
+        if self.tenants.get(tenant).is_some_and(TenantState::says_nothing) {
+            self.tenants.remove(tenant);
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod fairness;
 pub mod hops;
 pub mod keep_alive;
+pub mod ledger;
 pub mod retry;
 pub mod scaling;
 pub mod traffic;
