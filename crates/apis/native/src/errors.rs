@@ -43,6 +43,19 @@ pub fn answer(error: &Error) -> Response<Body> {
     json(status(error.kind), &body(error))
 }
 
+/// The answer to a call that shall outlive its caller and was not accepted.
+pub fn submission(error: &Error) -> Response<Body> {
+    let mut response = answer(error);
+    if error.code == "XB5003" {
+        // As the same call gets it whose caller waits.
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+    }
+    if error.kind == ErrorKind::Unavailable {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
 /// The answer to a call that got none from its function.
 pub fn call(error: &InvokeError) -> Response<Body> {
     let (status, code, hint) = of_outcome(&error.outcome);

@@ -1,5 +1,9 @@
 //! Manifest → deployment.
 
+mod delivery;
+
+pub(crate) use delivery::{MAX_ATTEMPTS, recipient, schedule};
+
 use crate::{
     DOOR,
     wire::{Manifest, ManifestLimits, ManifestScale, ScaleMetric},
@@ -25,7 +29,7 @@ pub const FUNCTION_SPACE: &str = "function";
 ///
 /// # Errors
 /// `XB1001` for a bad name, `XB1004` for a value out of bounds, `XB1005` for code and image both or
-/// neither, `XB2004` for an environment that does not exist.
+/// neither, `XB1012` for what is no schedule, `XB2004` for an environment that does not exist.
 pub fn deployment(control: &dyn Control, tenant: &Tenant, manifest: &Manifest) -> Result<Deployment, Error> {
     check_dns_label("function name", &manifest.name)?;
     let (environment, workload) = runs(control, manifest)?;
@@ -53,7 +57,11 @@ pub fn deployment(control: &dyn Control, tenant: &Tenant, manifest: &Manifest) -
             limits,
             read_only_root: false,
         },
-        policy: policy(manifest)?,
+        policy: Policy {
+            delivery: delivery::delivery(control, tenant, &manifest.asynchronous)?,
+            schedules: delivery::schedules(&manifest.schedules)?,
+            ..policy(manifest)?
+        },
         labels: manifest.labels.clone(),
         annotations: manifest.annotations.clone(),
         document: serde_json::to_value(manifest)

@@ -86,6 +86,9 @@ pub(super) async fn deploy(
         return Err(Error::invalid("XB1001", message).into());
     }
     let deployment = translate::deployment(&*state.control, &caller.tenant, &manifest)?;
+    for schedule in &deployment.policy.schedules {
+        state.schedules()?.check(schedule)?;
+    }
     let follows = headers
         .get(header::ACCEPT)
         .and_then(|accept| accept.to_str().ok())

@@ -1,10 +1,18 @@
 //! Calls: `/xebec/v1/functions/{name}/invoke[/path]`, any method.
 
-use super::{PREFIX, State, functions};
+use super::{
+    PREFIX, State, functions,
+    wishes::{self, Asked},
+};
 use crate::errors;
-use http::{HeaderName, HeaderValue, Request, Response, Uri, uri::PathAndQuery};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header, uri::PathAndQuery};
 use std::time::Duration;
-use xebec_core::{Body, Error, Invocation, Outcome, Tenant, auth::Principal};
+use xebec_core::{
+    Body, Error, FunctionKey, Invocation, Outcome, Tenant,
+    auth::Principal,
+    message::{Receipt, Submission},
+    names::DEFAULT_TENANT,
+};
 
 /// The header with the call's id, on answers.
 const ID_HEADER: HeaderName = HeaderName::from_static("x-xebec-invocation");
@@ -22,6 +30,17 @@ pub(super) fn target(path: &str) -> Option<(&str, &str)> {
 }
 
 pub(super) async fn call(state: &State, request: Request<Body>) -> Response<Body> {
+    match wishes::asked(request.headers()) {
+        Err(error) => errors::answer(&error),
+        Ok(Asked::No) => waited_for(state, request).await,
+        Ok(asked) => {
+            submit(state, request, asked).await.unwrap_or_else(|error| errors::submission(&error))
+        }
+    }
+}
+
+/// A call whose caller waits.
+async fn waited_for(state: &State, request: Request<Body>) -> Response<Body> {
     match invocation(state, request) {
         Err(error) => errors::answer(&error),
         Ok(invocation) => {
@@ -52,21 +71,64 @@ pub(super) async fn call(state: &State, request: Request<Body>) -> Response<Body
     }
 }
 
-fn invocation(state: &State, mut request: Request<Body>) -> Result<Invocation, Error> {
+fn invocation(state: &State, request: Request<Body>) -> Result<Invocation, Error> {
+    wishes::refuse_stray(request.headers())?;
+    let (key, principal, mut request) = stripped(state, request)?;
+    let timeout = timeout(&request)?;
+    request.headers_mut().remove(TIMEOUT_HEADER);
+    let mut invocation = Invocation::new(key, principal, request);
+    invocation.timeout = timeout;
+    Ok(invocation)
+}
+
+/// A call that outlives its caller: accepted, or refused, now.
+async fn submit(state: &State, request: Request<Body>, asked: Asked) -> Result<Response<Body>, Error> {
+    let (key, principal, mut request) = stripped(state, request)?;
+    if request.headers().contains_key(&TIMEOUT_HEADER) {
+        return Err(Error::invalid("XB1011", "x-xebec-timeout-ms means nothing for a caller who does not wait")
+            .with_hint("limits.timeout of the function says how long a call may take"));
+    }
+    let wishes = wishes::take(state, &key, request.headers_mut())?;
+    let tenant = key.tenant.clone();
+    let submission = Submission { wishes, ..Submission::new(key, principal, request) };
+    let receipt = state.deliveries()?.submit(submission).await?;
+    let mut response = accepted(&tenant, &receipt);
+    if asked == Asked::Prefer {
+        let applied = HeaderValue::from_static(wishes::RESPOND_ASYNC);
+        response.headers_mut().insert(wishes::PREFERENCE_APPLIED, applied);
+    }
+    Ok(response)
+}
+
+/// The answer that says that a call was accepted.
+pub(super) fn accepted(tenant: &Tenant, receipt: &Receipt) -> Response<Body> {
+    let mut response = errors::json(StatusCode::ACCEPTED, receipt);
+    let id = receipt.id.to_string();
+    let query = if tenant.as_str() == DEFAULT_TENANT { String::new() } else { format!("?tenant={tenant}") };
+    let location = format!("{PREFIX}messages/{id}{query}");
+    for (name, value) in [(ID_HEADER, id), (header::LOCATION, location)] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+/// Whom a request calls and on whose behalf, and the request as the function shall see it.
+fn stripped(
+    state: &State,
+    mut request: Request<Body>,
+) -> Result<(FunctionKey, Principal, Request<Body>), Error> {
     let tenant = tenant(request.uri())?;
     let (name, path) = target(request.uri().path())
         .ok_or_else(|| Error::internal("XB1000", "a call was routed here that is none"))?;
     let key = functions::find(state, &tenant, name)?;
     let seen = path_and_query(path, request.uri().query())?;
     *request.uri_mut() = Uri::from(seen);
-    let timeout = timeout(&request)?;
-    request.headers_mut().remove(TIMEOUT_HEADER);
     // The credential was for us, not for the function.
-    request.headers_mut().remove(http::header::AUTHORIZATION);
+    request.headers_mut().remove(header::AUTHORIZATION);
     let principal = request.extensions_mut().remove::<Principal>().unwrap_or(Principal::Anonymous);
-    let mut invocation = Invocation::new(key, principal, request);
-    invocation.timeout = timeout;
-    Ok(invocation)
+    Ok((key, principal, request))
 }
 
 fn timeout(request: &Request<Body>) -> Result<Option<Duration>, Error> {

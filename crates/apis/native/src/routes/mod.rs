@@ -4,9 +4,13 @@ mod caller;
 mod functions;
 mod invoke;
 mod keys;
+mod messages;
 mod observe;
 mod operate;
+mod queues;
+mod schedules;
 mod secrets;
+mod wishes;
 
 use crate::{DOOR, errors};
 use async_trait::async_trait;
@@ -81,6 +85,22 @@ impl std::ops::Deref for State {
     }
 }
 
+impl State {
+    /// Calls that outlive their caller, where this server makes them.
+    fn deliveries(&self) -> Result<&dyn Deliveries, Error> {
+        self.parts.deliveries.as_deref().ok_or_else(|| not_here("XB2016", "calls that outlive their caller"))
+    }
+
+    /// Schedules, where this server keeps them.
+    fn schedules(&self) -> Result<&dyn Schedules, Error> {
+        self.parts.schedules.as_deref().ok_or_else(|| not_here("XB2017", "schedules"))
+    }
+}
+
+fn not_here(code: &'static str, what: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, code, format!("{what} are not available on this server"))
+}
+
 impl Native {
     /// The door over the engine.
     pub fn new(parts: NativeParts) -> Self {
@@ -112,7 +132,23 @@ fn router(state: Arc<State>) -> Router {
         .route("/info", get(operate::info))
         .route("/collect-garbage", post(operate::collect_garbage))
         .route("/backup", post(operate::backup));
-    let routes = functions.merge(rest).layer(DefaultBodyLimit::max(MANAGEMENT_BYTES)).with_state(state);
+    let asynchronous = Router::new()
+        .route("/functions/{name}/pause", post(queues::pause_function))
+        .route("/functions/{name}/resume", post(queues::resume_function))
+        .route("/queues", get(queues::list))
+        .route("/queues/{name}/pause", post(queues::pause))
+        .route("/queues/{name}/resume", post(queues::resume))
+        .route("/messages", get(messages::list))
+        .route("/messages/{id}", get(messages::show).delete(messages::cancel))
+        .route("/messages/{id}/body", get(messages::body))
+        .route("/dead-letters/redrive", post(messages::redrive))
+        .route("/dead-letters/discard", post(messages::discard))
+        .route("/schedules", get(schedules::list))
+        .route("/schedules/{name}", get(schedules::read).put(schedules::write).delete(schedules::remove))
+        .route("/schedules/{name}/pause", post(schedules::pause))
+        .route("/schedules/{name}/resume", post(schedules::resume))
+        .route("/schedules/{name}/fire", post(schedules::fire));
+    let routes = functions.merge(asynchronous).merge(rest).layer(DefaultBodyLimit::max(MANAGEMENT_BYTES)).with_state(state);
     Router::new().nest("/xebec/v1", routes).fallback(nothing_here)
 }
 

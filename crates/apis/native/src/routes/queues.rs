@@ -1,0 +1,71 @@
+//! Queues: what is in them, paused and resumed; and functions' messages likewise.
+
+use super::{
+    State,
+    caller::{Caller, Failure},
+    messages,
+};
+use axum::{
+    Json as Answer,
+    extract::{Path, State as Shared},
+};
+use http::StatusCode;
+use std::sync::Arc;
+use xebec_core::ports::queue::{LaneStats, Place};
+
+pub(super) async fn list(
+    caller: Caller,
+    Shared(state): Shared<Arc<State>>,
+) -> Result<Answer<Vec<LaneStats>>, Failure> {
+    Ok(Answer(state.deliveries()?.queues(Some(&caller.tenant)).await?))
+}
+
+pub(super) async fn pause(
+    caller: Caller,
+    Shared(state): Shared<Arc<State>>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Failure> {
+    let place = queue(caller, name)?;
+    state.deliveries()?.pause(&place).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn resume(
+    caller: Caller,
+    Shared(state): Shared<Arc<State>>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Failure> {
+    let place = queue(caller, name)?;
+    state.deliveries()?.resume(&place).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn pause_function(
+    caller: Caller,
+    Shared(state): Shared<Arc<State>>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Failure> {
+    let key = super::functions::find(&state, &caller.tenant, &name)?;
+    state.deliveries()?.pause(&Place::Function(key)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn resume_function(
+    caller: Caller,
+    Shared(state): Shared<Arc<State>>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Failure> {
+    // A pause may outlive its function, and must be possible to end.
+    let key = messages::named(&state, &caller.tenant, &name);
+    state.deliveries()?.resume(&Place::Function(key)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Doors that came from elsewhere may name queues more freely than ours, so length is all that is checked.
+fn queue(caller: Caller, name: String) -> Result<Place, Failure> {
+    if name.is_empty() || name.len() > xebec_core::names::MAX_NAME_BYTES {
+        let message = format!("a queue's name has 1 to {} bytes", xebec_core::names::MAX_NAME_BYTES);
+        return Err(xebec_core::Error::invalid("XB1001", message).into());
+    }
+    Ok(Place::Queue { tenant: caller.tenant, name })
+}
