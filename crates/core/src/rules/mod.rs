@@ -9,4 +9,5 @@ pub mod keep_alive;
 pub mod ledger;
 pub mod retry;
 pub mod scaling;
+pub mod schedule;
 pub mod traffic;
