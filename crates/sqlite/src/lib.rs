@@ -14,7 +14,7 @@ pub mod durable;
 mod fault;
 mod migrate;
 mod readers;
-mod shrink;
+pub mod shrink;
 pub mod time;
 mod writer;
 
@@ -72,10 +72,54 @@ pub enum Durability {
 
 /// An open file. Dropping it waits until its writer has finished and closed it.
 pub struct Database {
-    path: PathBuf,
     // Dropped in this order: the last connection to close, the writer's, puts the log into the file.
-    readers: Readers,
+    reading: Reading,
     writer: Writer,
+}
+
+/// The half of a file that reads.
+pub struct Reading {
+    path: PathBuf,
+    readers: Readers,
+}
+
+/// Opens the file, or creates it, and brings its schema up to date, for someone who writes by rules of their
+/// own: the connection that writes, and what reads beside it. The one that writes should be dropped last.
+///
+/// # Errors
+/// As listed for the crate.
+pub fn split(path: &Path, migrations: Migrations, options: Options) -> Result<(Connection, Reading), Error> {
+    let open = || -> Result<_, Fault> {
+        let mut writer = connection::open(path, options.durability)?;
+        migrate::up(&mut writer, migrations)?;
+        if let Some(directory) = path.parent() {
+            durable::sync_directory(directory)?;
+        }
+        let readers = Readers::open(path, options)?;
+        Ok((writer, Reading { path: path.to_owned(), readers }))
+    };
+    open().map_err(|fault| fault.into_error(&format!("open {}", path.display())))
+}
+
+impl Reading {
+    /// Reads, in one snapshot.
+    ///
+    /// # Errors
+    /// The reading's own; `XB4005` where no connection came free before the deadline.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.readers.read(read).await
+    }
+
+    /// Writes a consistent copy to `file`, which must not exist, while the file is in use.
+    ///
+    /// # Errors
+    /// `XB4009` where `file` exists; as listed for the crate.
+    pub async fn backup(&self, file: &Path) -> Result<(), Error> {
+        backup::copy(self.path.clone(), file.to_owned()).await
+    }
 }
 
 impl Database {
@@ -84,16 +128,10 @@ impl Database {
     /// # Errors
     /// As listed for the crate.
     pub fn open(path: &Path, migrations: Migrations, options: Options) -> Result<Self, Error> {
-        let open = || -> Result<Self, Fault> {
-            let mut writer = connection::open(path, options.durability)?;
-            migrate::up(&mut writer, migrations)?;
-            if let Some(directory) = path.parent() {
-                durable::sync_directory(directory)?;
-            }
-            let readers = Readers::open(path, options)?;
-            Ok(Self { path: path.to_owned(), readers, writer: Writer::start(writer, options)? })
-        };
-        open().map_err(|fault| fault.into_error(&format!("open {}", path.display())))
+        let (connection, reading) = split(path, migrations, options)?;
+        let writer = Writer::start(connection, options)
+            .map_err(|fault| fault.into_error(&format!("open {}", path.display())))?;
+        Ok(Self { reading, writer })
     }
 
     /// Runs a job in the next group, and answers once that is committed.
@@ -114,7 +152,7 @@ impl Database {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
-        self.readers.read(read).await
+        self.reading.read(read).await
     }
 
     /// Reads where blocking is no matter, as at start.
@@ -122,7 +160,7 @@ impl Database {
     /// # Errors
     /// The reading's own.
     pub fn read_now<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Error> {
-        self.readers.read_now(read)
+        self.reading.readers.read_now(read)
     }
 
     /// Gives pages that deletions left free back to the file system, in small steps, where they are many.
@@ -139,6 +177,6 @@ impl Database {
     /// # Errors
     /// `XB4009` where `file` exists; as listed for the crate.
     pub async fn backup(&self, file: &Path) -> Result<(), Error> {
-        backup::copy(self.path.clone(), file.to_owned()).await
+        self.reading.backup(file).await
     }
 }

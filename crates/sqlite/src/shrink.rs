@@ -8,7 +8,22 @@ const CHUNK: i64 = 256;
 /// Free pages that are kept in any case: the next rows will need them.
 const SPARE: i64 = 1024;
 
-/// One step; it tells whether there is more to do.
+/// One step, within a transaction; tells whether there is more to do.
+///
+/// # Errors
+/// What SQLite says.
+pub fn step(connection: &Connection) -> Result<bool, Fault> {
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let (pages, free) = (number("page_count")?, number("freelist_count")?);
+    // A fifth of the file is left alone: a table of a steady size goes up and down by less.
+    let surplus = free - SPARE.max(pages / 5);
+    if surplus > 0 {
+        connection.execute_batch(&format!("PRAGMA incremental_vacuum({})", surplus.min(CHUNK)))?;
+    }
+    Ok(surplus > CHUNK)
+}
+
+/// One step as a job.
 #[derive(Default)]
 pub(crate) struct Step {
     more: bool,
@@ -18,14 +33,7 @@ impl Job for Step {
     type Output = bool;
 
     fn run(&mut self, connection: &Connection) -> Result<(), Fault> {
-        let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-        let (pages, free) = (number("page_count")?, number("freelist_count")?);
-        // A fifth of the file is left alone: a table of a steady size goes up and down by less.
-        let surplus = free - SPARE.max(pages / 5);
-        if surplus > 0 {
-            connection.execute_batch(&format!("PRAGMA incremental_vacuum({})", surplus.min(CHUNK)))?;
-        }
-        self.more = surplus > CHUNK;
+        self.more = step(connection)?;
         Ok(())
     }
 

@@ -143,6 +143,12 @@ impl Fairness {
         self.forget(lane);
     }
 
+    /// Takes a [`Fairness::release`] back: the claim goes on after all.
+    pub fn hold_on(&mut self, lane: &Lane) {
+        self.lanes.entry(lane.clone()).or_default().in_flight += 1;
+        self.tenants.entry(lane.tenant.clone()).or_default().in_flight += 1;
+    }
+
     /// Claims of a lane in flight.
     pub fn in_flight(&self, lane: &Lane) -> u32 {
         self.lanes.get(lane).map_or(0, |state| state.in_flight)
@@ -250,6 +256,7 @@ mod tests {
         LimitLane(u8, u8, Option<u32>),
         LimitTenant(u8, Option<u32>),
         Next,
+        Take(u8, u8),
         Release(usize),
     }
 
@@ -259,6 +266,7 @@ mod tests {
         prop_oneof![
             3 => (tenant.clone(), name.clone()).prop_map(|(t, n)| Step::Ready(t, n)),
             1 => (tenant.clone(), name.clone()).prop_map(|(t, n)| Step::Idle(t, n)),
+            1 => (tenant.clone(), name.clone()).prop_map(|(t, n)| Step::Take(t, n)),
             1 => (tenant.clone(), name, limit.clone()).prop_map(|(t, n, l)| Step::LimitLane(t, n, l)),
             1 => (tenant, limit).prop_map(|(t, l)| Step::LimitTenant(t, l)),
             5 => Just(Step::Next),
@@ -267,7 +275,8 @@ mod tests {
     }
 
     proptest! {
-        /// A turn goes to a lane that is ready and below its limits, and is refused only where there is none.
+        /// A turn goes to a lane that is ready and below its limits, and is refused only where there is none. One
+        /// that stays so is not passed over for longer than it takes to serve each lane of each tenant once.
         #[test]
         fn turns_go_to_those_who_may(steps in proptest::collection::vec(step(), 0..200)) {
             let mut fairness = Fairness::default();
@@ -275,6 +284,7 @@ mod tests {
             let mut lane_limits: HashMap<Lane, Option<u32>> = HashMap::new();
             let mut tenant_limits: HashMap<Tenant, Option<u32>> = HashMap::new();
             let mut flying: Vec<Lane> = Vec::new();
+            let mut passed_over: HashMap<Lane, u32> = HashMap::new();
             for step in steps {
                 match step {
                     Step::Ready(t, n) => { ready.insert(lane(t, n), true); fairness.ready(&lane(t, n)); }
@@ -290,7 +300,7 @@ mod tests {
                     }
                     Step::Release(at) if at < flying.len() => fairness.release(&flying.swap_remove(at)),
                     Step::Release(_) => {}
-                    Step::Next => {
+                    Step::Next | Step::Take(..) => {
                         let of_lane = |l: &Lane| flying.iter().filter(|f| *f == l).count() as u32;
                         let of_tenant =
                             |t: &Tenant| flying.iter().filter(|f| f.tenant == *t).count() as u32;
@@ -299,10 +309,29 @@ mod tests {
                                 && below(of_lane(l), lane_limits.get(l).copied().flatten())
                                 && below(of_tenant(&l.tenant), tenant_limits.get(&l.tenant).copied().flatten())
                         };
+                        for lane in ready.keys() {
+                            prop_assert_eq!(fairness.may(lane), may(lane), "{}", lane);
+                        }
+                        if let Step::Take(t, n) = step {
+                            let wanted = may(&lane(t, n));
+                            prop_assert_eq!(fairness.take(&lane(t, n)), wanted);
+                            flying.extend(wanted.then(|| lane(t, n)));
+                            continue;
+                        }
+                        passed_over = ready
+                            .keys()
+                            .filter(|lane| may(lane))
+                            .map(|lane| (lane.clone(), passed_over.get(lane).map_or(1, |turns| turns + 1)))
+                            .collect();
                         match fairness.next() {
-                            Some(turn) => { prop_assert!(may(&turn), "{turn}"); flying.push(turn); }
+                            Some(turn) => {
+                                prop_assert!(may(&turn), "{turn}");
+                                passed_over.remove(&turn);
+                                flying.push(turn);
+                            }
                             None => prop_assert!(!ready.keys().any(may)),
                         }
+                        prop_assert!(passed_over.values().all(|turns| *turns < 9), "{passed_over:?}");
                     }
                 }
                 for lane in ready.keys() {
