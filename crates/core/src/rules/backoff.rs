@@ -24,7 +24,8 @@ impl Backoff {
     pub fn jittered(&self, failures: u32, chance: f64) -> Duration {
         let delay = self.delay(failures);
         let chance = if chance.is_finite() { chance.clamp(0.0, 1.0) } else { 1.0 };
-        delay / 2 + (delay / 2).mul_f64(chance)
+        // Of very long delays a product is rounded, upwards too.
+        (delay / 2 + (delay / 2).mul_f64(chance)).min(delay)
     }
 }
 

@@ -49,7 +49,9 @@ impl Retry {
             Jitter::Equal => self.backoff().jittered(failures, chance),
             Jitter::Full => {
                 let chance = if chance.is_finite() { chance.clamp(0.0, 1.0) } else { 1.0 };
-                self.backoff().delay(failures).mul_f64(chance)
+                let whole = self.backoff().delay(failures);
+                // Of very long waits a product is rounded, upwards too.
+                whole.mul_f64(chance).min(whole)
             }
         }
     }
@@ -258,3 +260,6 @@ fn after(retry: &Retry, failures: u32, ending: &Ending, chance: f64) -> Duration
         _ => own,
     }
 }
+
+#[cfg(test)]
+mod tests;
