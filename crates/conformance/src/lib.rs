@@ -93,7 +93,10 @@ macro_rules! records_suite {
             answers_every_filter
             pages_without_gaps_or_repeats
             refuses_what_it_cannot_know
+            keeps_the_later_of_two_with_one_id
+            keeps_requests_beside_records
             trims_by_age_and_number
+            trims_by_bytes
         }
     };
 }
@@ -107,6 +110,7 @@ macro_rules! logs_suite {
             answers_every_filter
             forgets_a_function
             trims_by_age_and_number
+            trims_by_bytes
         }
     };
 }

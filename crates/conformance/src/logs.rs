@@ -89,17 +89,34 @@ pub async fn forgets_a_function(logs: &dyn Logs) {
     assert_eq!(logs.query(&LogQuery::default()).await.unwrap(), left);
 }
 
-/// Oldest first, to both bounds.
+/// Oldest first, to either bound.
 pub async fn trims_by_age_and_number(logs: &dyn Logs) {
+    let keep = |seconds, entries| Retention { seconds, entries, bytes: u64::MAX };
     let lines = filled(logs).await;
-    assert_eq!(logs.trim(&Retention { seconds: 2000, entries: 120 }).await.unwrap(), 0);
-    assert_eq!(logs.trim(&Retention { seconds: 2000, entries: 100 }).await.unwrap(), 20);
+    assert_eq!(logs.trim(&keep(2000, 120)).await.unwrap(), 0);
+    assert_eq!(logs.trim(&keep(2000, 100)).await.unwrap(), 20);
     assert_eq!(logs.query(&LogQuery::default()).await.unwrap(), lines[20..]);
     let age = Timestamp::now().duration_since(lines[70].time).as_secs() as u64;
-    let gone = logs.trim(&Retention { seconds: age, entries: 100 }).await.unwrap();
+    let gone = logs.trim(&keep(age, 100)).await.unwrap();
     assert!((50..=53).contains(&gone), "{gone}");
-    logs.trim(&Retention { seconds: 0, entries: 100 }).await.unwrap();
+    logs.trim(&keep(0, 100)).await.unwrap();
     assert!(logs.query(&LogQuery::default()).await.unwrap().is_empty());
     logs.append(lines.clone()).await.unwrap();
     assert_eq!(logs.query(&LogQuery::default()).await.unwrap(), lines);
+}
+
+/// Oldest first, until what is kept takes about as many bytes as it may.
+pub async fn trims_by_bytes(logs: &dyn Logs) {
+    let lines: Vec<_> =
+        filled(logs).await.into_iter().map(|line| LogLine { text: "x".repeat(5000), ..line }).collect();
+    let keep = |bytes| Retention { seconds: u64::MAX, entries: u64::MAX, bytes };
+    logs.append(lines.clone()).await.unwrap();
+    assert_eq!(logs.trim(&keep(1_000_000)).await.unwrap(), 0);
+    logs.trim(&keep(200_000)).await.unwrap();
+    let left = logs.query(&LogQuery::default()).await.unwrap();
+    let bytes: usize = left.iter().map(|line| line.text.len()).sum();
+    assert!((180_000..=200_000).contains(&bytes), "{bytes} bytes are left");
+    assert_eq!(left.last(), lines.last());
+    logs.forget(&function("f")).await.unwrap();
+    assert_eq!(logs.trim(&keep(120_000)).await.unwrap(), 0, "what was forgotten counts no more");
 }

@@ -6,9 +6,10 @@ use xebec_core::{
     Digest, FunctionKey, InvocationId, Outcome, Tenant,
     invocation::Timing,
     limits::Clock,
+    message::{Call, Payload},
     outcome::{FunctionFault, PlatformFault},
     ports::records::{Records, Retention},
-    record::{InvocationRecord, RecordQuery},
+    record::{InvocationRecord, KeptRequest, RecordQuery},
 };
 
 fn function(tenant: &str, name: &str) -> FunctionKey {
@@ -43,7 +44,8 @@ async fn filled(records: &dyn Records) -> Vec<InvocationRecord> {
                 6 => Outcome::FunctionError(FunctionFault::Timeout(Clock::FirstByte)),
                 _ => Outcome::Success,
             };
-            record(tenant, ["f", "g"][index / 2 % 2], 1000 - index as i64, outcome)
+            let record = record(tenant, ["f", "g"][index / 2 % 2], 1000 - index as i64, outcome);
+            InvocationRecord { attempt: [0, 0, 0, 1, 1, 2, 5][index % 7], ..record }
         })
         .collect();
     // Out of order, as calls end in another order than they began.
@@ -60,7 +62,8 @@ pub async fn keeps_records_whole(records: &dyn Records) {
     let mut bare = record("red", "f", 5, Outcome::PlatformError(PlatformFault::NotFound));
     (bare.revision, bare.instance, bare.status) = (None, None, None);
     bare.message = Some("no such function: \"f\" — é".to_owned());
-    let full = record("blue", "g", 3, Outcome::FunctionError(FunctionFault::Timeout(Clock::Start)));
+    let mut full = record("blue", "g", 3, Outcome::FunctionError(FunctionFault::Timeout(Clock::Start)));
+    full.attempt = 7;
     records.append(vec![bare.clone(), full.clone()]).await.unwrap();
     records.append(Vec::new()).await.unwrap();
     assert_eq!(records.get(&bare.id).await.unwrap(), Some(bare.clone()));
@@ -68,11 +71,75 @@ pub async fn keeps_records_whole(records: &dyn Records) {
     assert_eq!(records.get(&InvocationId::new()).await.unwrap(), None);
     let page = records.query(&RecordQuery::default()).await.unwrap();
     assert_eq!((page.records, page.cursor), (vec![full.clone(), bare], None));
+}
 
-    let revised = InvocationRecord { status: Some(500), ..full.clone() };
-    records.append(vec![revised.clone()]).await.unwrap();
-    assert_eq!(records.get(&full.id).await.unwrap(), Some(revised), "the later one counts");
-    assert_eq!(records.count(&RecordQuery::default()).await.unwrap(), 2);
+/// All attempts of a call have one id: the later one counts, wherever it is looked for.
+pub async fn keeps_the_later_of_two_with_one_id(records: &dyn Records) {
+    let crash = Outcome::FunctionError(FunctionFault::Crash);
+    let first = InvocationRecord { attempt: 1, ..record("red", "f", 50, crash) };
+    let other = record("red", "f", 40, Outcome::Success);
+    let second = InvocationRecord { attempt: 2, ..record("red", "f", 30, Outcome::ApplicationError) };
+    let third = InvocationRecord { attempt: 3, ..record("red", "f", 20, Outcome::Success) };
+    let [second, third] = [second, third].map(|record| InvocationRecord { id: first.id, ..record });
+    records.append(vec![first.clone(), other.clone()]).await.unwrap();
+    assert_eq!(records.get(&first.id).await.unwrap().as_ref(), Some(&first));
+    // Twice in one batch, too.
+    records.append(vec![second, third.clone()]).await.unwrap();
+    assert_eq!(records.get(&first.id).await.unwrap().as_ref(), Some(&third));
+    let at = |record: &InvocationRecord| {
+        (Some(record.received), Some(record.received + SignedDuration::from_nanos(1)))
+    };
+    let of = |tenant: Option<&str>, name: Option<&str>, outcome: Option<&str>| RecordQuery {
+        tenant: tenant.map(Tenant::new),
+        function: name.map(|name| function("red", name)),
+        outcome: outcome.map(str::to_owned),
+        ..RecordQuery::default()
+    };
+    for (tenant, name) in [(None, None), (Some("red"), None), (None, Some("f"))] {
+        for (outcome, wanted) in
+            [(None, 2), (Some("success"), 2), (Some("crash"), 0), (Some("application_error"), 0)]
+        {
+            let query = of(tenant, name, outcome);
+            assert_eq!(records.count(&query).await.unwrap(), wanted, "{query:?}");
+            let found = records.query(&query).await.unwrap().records;
+            let all = [third.clone(), other.clone()];
+            assert_eq!(found, all[..wanted as usize], "{query:?}");
+            let (since, until) = at(&first);
+            let before = RecordQuery { since, until, ..query };
+            assert_eq!(records.query(&before).await.unwrap().records, [], "it is where the later one is");
+        }
+        let retried = RecordQuery { attempt: Some(2), ..of(tenant, name, None) };
+        assert_eq!(records.query(&retried).await.unwrap().records, std::slice::from_ref(&third), "{retried:?}");
+    }
+    assert_eq!(records.trim(&Retention { entries: 2, ..forever() }).await.unwrap(), 0, "it counts once");
+    assert_eq!(records.trim(&Retention { entries: 0, ..forever() }).await.unwrap(), 2);
+}
+
+fn forever() -> Retention {
+    Retention { seconds: u64::MAX, entries: u64::MAX, bytes: u64::MAX }
+}
+
+/// Requests come back as they were, and go with their records.
+pub async fn keeps_requests_beside_records(records: &dyn Records) {
+    let call = |body: &'static str| {
+        let mut headers = http::HeaderMap::new();
+        headers.append("x-a", http::HeaderValue::from_bytes(b"caf\xe9").unwrap());
+        let body = Payload::Inline(bytes::Bytes::from_static(body.as_bytes()));
+        Call { method: "POST".into(), uri: "/a?b=c".to_owned(), headers, body }
+    };
+    let [with, without] = [20, 10].map(|ago| record("red", "f", ago, Outcome::Success));
+    let request = |body| vec![KeptRequest { id: with.id, call: call(body) }];
+    records.append_with_requests(vec![with.clone(), without.clone()], request("one")).await.unwrap();
+    assert_eq!(records.request(&with.id).await.unwrap(), Some(call("one")));
+    assert_eq!(records.request(&without.id).await.unwrap(), None);
+    // A later attempt without its request leaves the one that is there, one with it replaces it.
+    records.append(vec![with.clone()]).await.unwrap();
+    assert_eq!(records.request(&with.id).await.unwrap(), Some(call("one")));
+    records.append_with_requests(vec![with.clone()], request("two")).await.unwrap();
+    assert_eq!(records.request(&with.id).await.unwrap(), Some(call("two")));
+    assert_eq!(records.trim(&Retention { entries: 1, ..forever() }).await.unwrap(), 1);
+    assert_eq!(records.get(&with.id).await.unwrap(), None);
+    assert_eq!(records.request(&with.id).await.unwrap(), None);
 }
 
 /// All combinations of filters give what a loop over all records gives, newest first.
@@ -88,25 +155,30 @@ pub async fn answers_every_filter(records: &dyn Records) {
         for function in &functions {
             for outcome in outcomes {
                 for (since, until) in times {
-                    let query = RecordQuery {
-                        tenant: tenant.clone(),
-                        function: function.clone(),
-                        outcome: outcome.map(str::to_owned),
-                        since,
-                        until,
-                        limit: Some(1000),
-                        cursor: None,
-                    };
-                    let matches = |record: &&InvocationRecord| {
-                        tenant.as_ref().is_none_or(|tenant| *tenant == record.function.tenant)
-                            && function.as_ref().is_none_or(|function| *function == record.function)
-                            && outcome.is_none_or(|outcome| outcome == record.outcome.name())
-                            && since.is_none_or(|since| record.received >= since)
-                            && until.is_none_or(|until| record.received < until)
-                    };
-                    let wanted: Vec<_> = all.iter().rev().filter(matches).cloned().collect();
-                    assert_eq!(records.count(&query).await.unwrap(), wanted.len() as u64, "{query:?}");
-                    assert_eq!(records.query(&query).await.unwrap().records, wanted, "{query:?}");
+                    for attempt in [None, Some(0), Some(1), Some(2), Some(3)] {
+                        let query = RecordQuery {
+                            tenant: tenant.clone(),
+                            function: function.clone(),
+                            outcome: outcome.map(str::to_owned),
+                            since,
+                            until,
+                            attempt,
+                            limit: Some(1000),
+                            cursor: None,
+                        };
+                        let matches = |record: &&InvocationRecord| {
+                            tenant.as_ref().is_none_or(|tenant| *tenant == record.function.tenant)
+                                && function.as_ref().is_none_or(|function| *function == record.function)
+                                && outcome.is_none_or(|outcome| outcome == record.outcome.name())
+                                && since.is_none_or(|since| record.received >= since)
+                                && until.is_none_or(|until| record.received < until)
+                                && attempt.is_none_or(|attempt| record.attempt >= attempt)
+                        };
+                        let wanted: Vec<_> = all.iter().rev().filter(matches).cloned().collect();
+                        assert!(wanted.iter().all(|record| query.matches(record)), "{query:?}");
+                        assert_eq!(records.count(&query).await.unwrap(), wanted.len() as u64, "{query:?}");
+                        assert_eq!(records.query(&query).await.unwrap().records, wanted, "{query:?}");
+                    }
                 }
             }
         }
@@ -155,10 +227,10 @@ pub async fn refuses_what_it_cannot_know(records: &dyn Records) {
     assert_eq!(records.count(&query).await.unwrap_err().code, "XB4015");
 }
 
-/// Oldest first, to both bounds.
+/// Oldest first, to either bound.
 pub async fn trims_by_age_and_number(records: &dyn Records) {
     let all = filled(records).await;
-    let keep = |seconds, entries| Retention { seconds, entries };
+    let keep = |seconds, entries| Retention { seconds, entries, bytes: u64::MAX };
     assert_eq!(records.trim(&keep(2000, 1000)).await.unwrap(), 0);
     assert_eq!(records.trim(&keep(2000, 100)).await.unwrap(), 20);
     assert_eq!(records.get(&all[19].id).await.unwrap(), None);
@@ -172,4 +244,40 @@ pub async fn trims_by_age_and_number(records: &dyn Records) {
     records.append(all.clone()).await.unwrap();
     assert_eq!(records.count(&RecordQuery::default()).await.unwrap(), 120);
     assert_eq!(records.get(&all[0].id).await.unwrap().as_ref(), Some(&all[0]));
+}
+
+/// Oldest first, until what is kept takes about as many bytes as it may: messages and requests count.
+pub async fn trims_by_bytes(records: &dyn Records) {
+    let all: Vec<_> = (0..200)
+        .map(|index| {
+            let mut record = record("red", "f", 1000 - index, Outcome::ApplicationError);
+            record.message = Some("x".repeat(2000));
+            record
+        })
+        .collect();
+    let large = |record: &InvocationRecord| KeptRequest {
+        id: record.id,
+        call: Call {
+            method: "POST".into(),
+            uri: "/".to_owned(),
+            headers: http::HeaderMap::new(),
+            body: Payload::Inline(bytes::Bytes::from(vec![b'x'; 10_000])),
+        },
+    };
+    let requests = all[..50].iter().map(large).collect();
+    records.append_with_requests(all.clone(), requests).await.unwrap();
+    let keep = |bytes| Retention { bytes, ..forever() };
+    assert_eq!(records.trim(&keep(2_000_000)).await.unwrap(), 0);
+    // 50 of about 12,200 bytes, 150 of about 2,200: 500,000 leave some 13 of the first, too.
+    let gone = records.trim(&keep(500_000)).await.unwrap();
+    assert!((30..=45).contains(&gone), "{gone}");
+    assert!(records.get(&all[gone as usize - 1].id).await.unwrap().is_none());
+    assert!(records.get(&all[gone as usize].id).await.unwrap().is_some(), "no more than must go");
+    let gone = gone + records.trim(&keep(220_000)).await.unwrap();
+    let left = records.count(&RecordQuery::default()).await.unwrap();
+    assert!((90..=108).contains(&left) && left + gone == 200, "{left} are left, {gone} went");
+    assert_eq!(records.trim(&keep(0)).await.unwrap(), left);
+    // What came and went leaves nothing behind in the count.
+    records.append(all[..10].to_vec()).await.unwrap();
+    assert_eq!(records.trim(&keep(30_000)).await.unwrap(), 0);
 }

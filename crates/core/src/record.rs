@@ -3,6 +3,7 @@
 use crate::{
     digest::Digest,
     invocation::{InvocationId, Timing},
+    message::Call,
     names::FunctionKey,
     outcome::Outcome,
 };
@@ -55,6 +56,8 @@ pub struct RecordQuery {
     pub since: Option<Timestamp>,
     /// Received before.
     pub until: Option<Timestamp>,
+    /// Of at least this attempt: with 1 all that outlived their caller, with 2 those that were tried again.
+    pub attempt: Option<u32>,
     /// At most so many; implementations cap it at 1000.
     pub limit: Option<u32>,
     /// Where the previous page ended.
@@ -68,4 +71,38 @@ pub struct RecordPage {
     pub records: Vec<InvocationRecord>,
     /// Pass it as [`RecordQuery::cursor`] for the next page; `None`: this was the last.
     pub cursor: Option<String>,
+}
+
+impl RecordQuery {
+    /// Whether a record is one of those asked for, limit and cursor aside.
+    pub fn matches(&self, record: &InvocationRecord) -> bool {
+        self.tenant.as_ref().is_none_or(|tenant| *tenant == record.function.tenant)
+            && self.function.as_ref().is_none_or(|function| *function == record.function)
+            && self.outcome.as_ref().is_none_or(|outcome| outcome == record.outcome.name())
+            && self.since.is_none_or(|since| record.received >= since)
+            && self.until.is_none_or(|until| record.received < until)
+            && self.attempt.is_none_or(|attempt| record.attempt >= attempt)
+    }
+}
+
+/// What comes to those who follow records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Followed {
+    /// A call has ended.
+    Record(Box<InvocationRecord>),
+    /// Records came faster than they were read, or than they could be kept.
+    Missed {
+        /// So many are left out here, of whatever function.
+        missed: u64,
+    },
+}
+
+/// The request of a call, kept beside its record so that the call can be made again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptRequest {
+    /// Of which call.
+    pub id: InvocationId,
+    /// What was sent, without credentials; its body is inline.
+    pub call: Call,
 }

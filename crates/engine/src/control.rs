@@ -17,13 +17,14 @@ use xebec_core::{
     environment::Environment,
     function::{Function, FunctionView},
     log::{LogLine, LogQuery},
+    message::Call,
     names::Address,
     policy::Policy,
     ports::{
         control::{Control, Deployment, EnvironmentInfo, Event, Happening, SecretInfo},
         driver::{DriverReport, Progress},
     },
-    record::{InvocationRecord, RecordPage, RecordQuery},
+    record::{Followed, InvocationRecord, RecordPage, RecordQuery},
     revision::RevisionSpec,
     rules::traffic::Traffic,
 };
@@ -137,6 +138,18 @@ impl Control for Engine {
     async fn record(&self, id: &InvocationId) -> Result<Option<InvocationRecord>, Error> {
         self.shared.recorder.flush().await?;
         self.shared.recorder.port().get(id).await
+    }
+
+    async fn follow_records(
+        &self,
+        query: RecordQuery,
+    ) -> Result<(RecordPage, BoxStream<'static, Followed>), Error> {
+        self.shared.recorder.follow(query).await
+    }
+
+    async fn kept_request(&self, id: &InvocationId) -> Result<Option<Call>, Error> {
+        self.shared.recorder.flush().await?;
+        self.shared.recorder.port().request(id).await
     }
 
     fn events(&self) -> BoxStream<'static, Arc<Event>> {

@@ -1,6 +1,6 @@
 //! A call on its way. However it ends – answered, failed, given up, dropped – it is recorded here, once.
 
-use crate::{admit::Admitted, functions::Deployed, pool::Instance, request::Sent};
+use crate::{admit::Admitted, functions::Deployed, keep::Kept, pool::Instance, request::Sent};
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 use tokio::time::Instant;
 use xebec_core::{
@@ -24,6 +24,8 @@ pub(crate) struct Flight {
     pub(crate) instance: Option<Arc<Instance>>,
     pub(crate) status: Option<u16>,
     pub(crate) request: Sent,
+    /// Its request, where those are kept.
+    pub(crate) kept: Option<Kept>,
     pub(crate) response_bytes: u64,
     span: tracing::Span,
     over: bool,
@@ -50,6 +52,7 @@ impl Flight {
             instance: None,
             status: None,
             request: Sent::Known(0),
+            kept: None,
             response_bytes: 0,
             span,
             over: false,
@@ -117,7 +120,7 @@ impl Flight {
         }
         self.admitted.active.series.ended(&outcome, took);
         self.log(&outcome, took, message.as_deref());
-        self.admitted.shared.recorder.record(InvocationRecord {
+        let record = InvocationRecord {
             id: self.id,
             function: self.deployed.function.key.clone(),
             revision: self.revision,
@@ -130,7 +133,8 @@ impl Flight {
             request_bytes: self.request.bytes(),
             response_bytes: self.response_bytes,
             attempt: self.attempt,
-        });
+        };
+        self.admitted.shared.recorder.record(record, self.kept.take().and_then(Kept::whole));
     }
 
     fn log(&self, outcome: &Outcome, took: Duration, message: Option<&str>) {

@@ -6,6 +6,7 @@ use crate::{
     answer::follow,
     engine::Engine,
     flight::Flight,
+    keep,
     pool::{Failure, NoSlot, Pool},
     request,
     send::send,
@@ -107,6 +108,9 @@ impl Engine {
                 if hops >= hops::MAX_HOPS {
                     let message = format!("{} calls led to this one: the chain is too long", hops::MAX_HOPS);
                     return Err(flight.refuse(PlatformFault::Loop, message));
+                }
+                if let Some(limit) = self.shared.options.keep_requests {
+                    flight.kept = keep::hold(&mut request, limit);
                 }
                 request.headers_mut().insert(hops::HOPS_HEADER, hops::value(hops + 1));
                 trace::ensure(request.headers_mut(), flight.id);

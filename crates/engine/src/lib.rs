@@ -20,6 +20,7 @@ mod flight;
 mod functions;
 mod garbage;
 mod invoke;
+mod keep;
 mod keeper;
 mod lines;
 mod log_hub;

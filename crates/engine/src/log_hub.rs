@@ -1,7 +1,7 @@
 //! What functions print, on its way to its port and to those who follow.
 
-use crate::batch::{Batch, Trim};
-use futures_util::{StreamExt as _, stream, stream::BoxStream};
+use crate::batch::{Batch, Taken, Trimmed};
+use futures_util::{FutureExt as _, StreamExt as _, stream, stream::BoxStream};
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -24,7 +24,7 @@ struct Numbered {
 
 /// What functions print, on its way to its port and to those who follow.
 pub(crate) struct LogHub {
-    batch: Batch<LogLine>,
+    batch: Arc<Batch<LogLine>>,
     port: Arc<dyn Logs>,
     followers: broadcast::Sender<Arc<Numbered>>,
     numbered: AtomicU64,
@@ -34,8 +34,13 @@ pub(crate) struct LogHub {
 
 impl LogHub {
     pub(crate) fn new(port: Arc<dyn Logs>, bound: usize) -> Self {
+        let to = port.clone();
+        let write = move |taken: Taken<LogLine>| {
+            let port = to.clone();
+            async move { port.append(taken.entries).await }.boxed()
+        };
         Self {
-            batch: Batch::new(bound),
+            batch: Batch::new(bound, Box::new(write)),
             port,
             followers: broadcast::Sender::new(FOLLOW_BOUND),
             numbered: AtomicU64::new(0),
@@ -63,25 +68,12 @@ impl LogHub {
 
     /// Lines that were not kept.
     pub(crate) fn dropped(&self) -> u64 {
-        self.batch.dropped() + self.flooded.load(Ordering::Relaxed)
+        self.batch.lost() + self.flooded.load(Ordering::Relaxed)
     }
 
     /// Writes what waits.
     pub(crate) async fn flush(&self) -> Result<(), Error> {
-        let turn = self.batch.turn().await;
-        self.write(self.batch.take(&turn)).await
-    }
-
-    async fn write(&self, lines: Vec<LogLine>) -> Result<(), Error> {
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let count = lines.len() as u64;
-        let written = self.port.append(lines).await;
-        if written.is_err() {
-            self.batch.lost(count);
-        }
-        written
+        self.batch.flush().await
     }
 
     /// Lines so far, and with `follow` those that come, each once.
@@ -92,10 +84,8 @@ impl LogHub {
     ) -> Result<BoxStream<'static, LogLine>, Error> {
         // Nobody else writes until the query is through: what is in the port then is exactly what was
         // numbered up to `seen`, so that a follower gets no line twice and misses none.
-        let turn = self.batch.turn().await;
-        let live = follow.then(|| self.followers.subscribe());
-        let (lines, seen) = self.batch.take_and(&turn, || self.numbered.load(Ordering::Relaxed));
-        self.write(lines).await?;
+        let join = || (follow.then(|| self.followers.subscribe()), self.numbered.load(Ordering::Relaxed));
+        let (turn, (live, seen)) = self.batch.flush_and(join).await?;
         let past = self.port.query(&query).await?;
         drop(turn);
         let past = stream::iter(past);
@@ -111,20 +101,19 @@ impl LogHub {
         self.port.forget(function).await
     }
 
-    /// Writes in the background, and deletes what is past its time, for ever.
+    /// Writes in the background, and deletes what is past its bounds, for ever.
     pub(crate) async fn write_behind(self: Arc<Self>, retention: Retention) {
-        let mut trim = Trim::new();
-        loop {
-            self.batch.gathered().await;
-            if let Err(error) = self.flush().await {
-                tracing::warn!(%error, "log lines were lost");
+        let trimming = async {
+            let mut trimmed = Trimmed::now();
+            loop {
+                self.batch.trim_is_due(&mut trimmed).await;
+                if let Err(error) = self.port.trim(&retention).await {
+                    tracing::warn!(%error, "old log lines could not be deleted");
+                }
             }
-            if trim.is_due(self.batch.taken())
-                && let Err(error) = self.port.trim(&retention).await
-            {
-                tracing::warn!(%error, "old log lines could not be deleted");
-            }
-        }
+        };
+        // Beside each other: deleting many takes long, and what comes meanwhile must not wait for it.
+        tokio::join!(self.batch.write_behind("log lines"), trimming);
     }
 }
 

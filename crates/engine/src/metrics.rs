@@ -194,13 +194,19 @@ impl Engine {
     }
 
     fn write_totals(&self, out: &mut String) {
-        let totals: [(&str, &str, &str, u64); 5] = [
+        let totals: [(&str, &str, &str, u64); 6] = [
             ("xebec_functions", "gauge", "Functions deployed.", self.functions.len() as u64),
             (
                 "xebec_records_dropped_total",
                 "counter",
                 "Records of calls that were not kept.",
                 self.shared.recorder.dropped(),
+            ),
+            (
+                "xebec_kept_requests_dropped_total",
+                "counter",
+                "Requests that were to be kept for a replay, and for which there was no room.",
+                self.shared.recorder.requests_dropped(),
             ),
             (
                 "xebec_log_lines_dropped_total",

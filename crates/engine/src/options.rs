@@ -54,6 +54,8 @@ pub struct EngineOptions {
     pub record_retention: Retention,
     /// How many lines are kept.
     pub log_retention: Retention,
+    /// Requests whose body has at most so many bytes are kept beside their records; `None`: none is.
+    pub keep_requests: Option<u64>,
     /// Lines per second that one instance may print for long; bursts of twice as many pass.
     pub log_lines_per_second: u32,
     /// Entries that wait to be written, of records and of lines each; past it they are counted and dropped.
@@ -80,6 +82,7 @@ impl Default for EngineOptions {
             max_secret_bytes: 1024 * 1024,
             record_retention: Retention::default(),
             log_retention: Retention::default(),
+            keep_requests: None,
             log_lines_per_second: 1000,
             write_behind: 65_536,
             keep_alive: keep_alive::Bounds::default(),

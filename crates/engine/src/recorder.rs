@@ -1,47 +1,114 @@
-//! Records of invocations on their way to their port.
+//! Records of invocations on their way to their port and to those who follow.
 
-use crate::batch::{Batch, Trim};
-use std::sync::Arc;
+use crate::batch::{Batch, Taken, Trimmed};
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    stream::{self, BoxStream},
+};
+use parking_lot::Mutex;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::sync::broadcast::{self, error::RecvError};
 use xebec_core::{
     Error,
+    message::Call,
     ports::records::{Records, Retention},
-    record::InvocationRecord,
+    record::{Followed, InvocationRecord, KeptRequest, RecordPage, RecordQuery},
 };
 
-/// Records of invocations on their way to their port.
+/// Records that followers get at a time.
+const CHUNK: usize = 128;
+
+/// Chunks by which a follower may fall behind before it misses records.
+const FOLLOW_BOUND: usize = 128;
+
+/// Bytes of kept requests that may wait to be written; past it records come without them.
+const REQUEST_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A record, and its call's request where that is kept.
+type Entry = (InvocationRecord, Option<Box<Call>>);
+
+/// Some records in the order in which they came.
+struct Chunk {
+    /// How many there were before, dropped ones included.
+    first: u64,
+    records: Vec<InvocationRecord>,
+}
+
+/// Records of invocations on their way to their port and to those who follow.
 pub(crate) struct Recorder {
-    batch: Batch<InvocationRecord>,
+    batch: Arc<Batch<Entry>>,
     port: Arc<dyn Records>,
+    followers: Arc<Followers>,
+    /// Bytes of kept requests that wait to be written.
+    request_bytes: Arc<AtomicU64>,
+    /// Requests that were to be kept and were not.
+    requests_dropped: AtomicU64,
 }
 
 impl Recorder {
     pub(crate) fn new(port: Arc<dyn Records>, bound: usize) -> Self {
-        Self { batch: Batch::new(bound), port }
+        let (followers, request_bytes) = (Arc::new(Followers::new()), Arc::new(AtomicU64::new(0)));
+        let (to, told, written) = (port.clone(), followers.clone(), request_bytes.clone());
+        let write = move |taken: Taken<Entry>| {
+            let (port, followers, request_bytes) = (to.clone(), told.clone(), written.clone());
+            async move {
+                let mut requests = Vec::new();
+                let mut records = Vec::with_capacity(taken.entries.len());
+                let mut bytes = 0;
+                for (record, call) in taken.entries {
+                    if let Some(call) = call {
+                        bytes += weight(&call);
+                        requests.push(KeptRequest { id: record.id, call: *call });
+                    }
+                    records.push(record);
+                }
+                followers.tell(&records, taken.dropped);
+                let written = port.append_with_requests(records, requests).await;
+                request_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                written
+            }
+            .boxed()
+        };
+        let batch = Batch::new(bound, Box::new(write));
+        Self { batch, port, followers, request_bytes, requests_dropped: AtomicU64::new(0) }
     }
 
-    /// Takes a record; it is written soon.
-    pub(crate) fn record(&self, record: InvocationRecord) {
-        self.batch.push(record);
+    /// Takes a record, and its call's request if that is kept; they are written soon.
+    pub(crate) fn record(&self, record: InvocationRecord, request: Option<Call>) {
+        let request = request.filter(|call| {
+            let bytes = weight(call);
+            let fits = self.request_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= REQUEST_BYTES;
+            if !fits {
+                self.request_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                self.requests_dropped.fetch_add(1, Ordering::Relaxed);
+            }
+            fits
+        });
+        let bytes = request.as_ref().map_or(0, weight);
+        if !self.batch.push((record, request.map(Box::new))) {
+            self.request_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 
     /// Records that were not kept.
     pub(crate) fn dropped(&self) -> u64 {
-        self.batch.dropped()
+        self.batch.lost()
+    }
+
+    /// Requests that were to be kept, and for which there was no room.
+    pub(crate) fn requests_dropped(&self) -> u64 {
+        self.requests_dropped.load(Ordering::Relaxed)
     }
 
     /// Writes what waits.
     pub(crate) async fn flush(&self) -> Result<(), Error> {
-        let turn = self.batch.turn().await;
-        let records = self.batch.take(&turn);
-        if records.is_empty() {
-            return Ok(());
-        }
-        let count = records.len() as u64;
-        let written = self.port.append(records).await;
-        if written.is_err() {
-            self.batch.lost(count);
-        }
-        written
+        self.batch.flush().await
     }
 
     /// The port, for reading.
@@ -49,19 +116,161 @@ impl Recorder {
         &*self.port
     }
 
-    /// Writes in the background, and deletes what is past its time, for ever.
+    /// A page of what there is by now, and what comes from now on.
+    pub(crate) async fn follow(
+        &self,
+        query: RecordQuery,
+    ) -> Result<(RecordPage, BoxStream<'static, Followed>), Error> {
+        // Nobody else writes until the turn is over: what was told before is in the port, what is told after
+        // is not.
+        let (turn, ()) = self.batch.flush_and(|| ()).await?;
+        let (live, next) = self.followers.join();
+        let page = self.port.query(&query).await?;
+        drop(turn);
+        Ok((page, following(live, next, query)))
+    }
+
+    /// Writes in the background, and deletes what is past its bounds, for ever.
     pub(crate) async fn write_behind(self: Arc<Self>, retention: Retention) {
-        let mut trim = Trim::new();
-        loop {
-            self.batch.gathered().await;
-            if let Err(error) = self.flush().await {
-                tracing::warn!(%error, "records were lost");
+        let trimming = async {
+            let mut trimmed = Trimmed::now();
+            loop {
+                self.batch.trim_is_due(&mut trimmed).await;
+                if let Err(error) = self.port.trim(&retention).await {
+                    tracing::warn!(%error, "old records could not be deleted");
+                }
             }
-            if trim.is_due(self.batch.taken())
-                && let Err(error) = self.port.trim(&retention).await
-            {
-                tracing::warn!(%error, "old records could not be deleted");
+        };
+        // Beside each other: deleting many takes long, and what comes meanwhile must not wait for it.
+        tokio::join!(self.batch.write_behind("records"), trimming);
+    }
+}
+
+/// About what a request takes in memory.
+fn weight(call: &Call) -> u64 {
+    let headers: usize =
+        call.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
+    call.body.len() + (headers + call.uri.len()) as u64 + 256
+}
+
+/// Those who follow.
+struct Followers {
+    chunks: broadcast::Sender<Arc<Chunk>>,
+    /// How many records there were, dropped ones included.
+    count: Mutex<u64>,
+}
+
+impl Followers {
+    fn new() -> Self {
+        Self { chunks: broadcast::Sender::new(FOLLOW_BOUND), count: Mutex::new(0) }
+    }
+
+    /// A follower, and the number of the first record that it gets.
+    fn join(&self) -> (broadcast::Receiver<Arc<Chunk>>, u64) {
+        let count = self.count.lock();
+        (self.chunks.subscribe(), *count)
+    }
+
+    /// Tells records, after which so many were dropped.
+    fn tell(&self, records: &[InvocationRecord], dropped: u64) {
+        let mut count = self.count.lock();
+        if self.chunks.receiver_count() > 0 {
+            let mut first = *count;
+            for records in records.chunks(CHUNK) {
+                // Fails only where the last follower has just left.
+                let _ = self.chunks.send(Arc::new(Chunk { first, records: records.to_vec() }));
+                first += records.len() as u64;
             }
         }
+        *count += records.len() as u64 + dropped;
+    }
+}
+
+fn following(
+    live: broadcast::Receiver<Arc<Chunk>>,
+    next: u64,
+    query: RecordQuery,
+) -> BoxStream<'static, Followed> {
+    let start = (live, next, query, VecDeque::new());
+    stream::unfold(start, |(mut live, mut next, query, mut ready)| async move {
+        loop {
+            if let Some(followed) = ready.pop_front() {
+                return Some((followed, (live, next, query, ready)));
+            }
+            match live.recv().await {
+                Ok(chunk) => {
+                    if chunk.first > next {
+                        ready.push_back(Followed::Missed { missed: chunk.first - next });
+                    }
+                    next = chunk.first + chunk.records.len() as u64;
+                    let wanted = chunk.records.iter().filter(|record| query.matches(record));
+                    ready.extend(wanted.map(|record| Followed::Record(Box::new(record.clone()))));
+                }
+                // The next chunk's number tells how many records that were.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    })
+    .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+    use xebec_core::{FunctionKey, InvocationId, Outcome, Tenant, invocation::Timing};
+
+    fn record(name: &str) -> InvocationRecord {
+        InvocationRecord {
+            id: InvocationId::new(),
+            function: FunctionKey::new(&Tenant::default(), "native", name),
+            revision: None,
+            instance: None,
+            received: Timestamp::now(),
+            timing: Timing::default(),
+            outcome: Outcome::Success,
+            status: None,
+            message: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            attempt: 0,
+        }
+    }
+
+    /// What a follower got, in short: names and numbers.
+    async fn got(stream: &mut BoxStream<'static, Followed>) -> Vec<String> {
+        let mut all = Vec::new();
+        while let Some(Some(followed)) = tokio::task::unconstrained(stream.next()).now_or_never() {
+            all.push(match followed {
+                Followed::Record(record) => record.function.name.to_string(),
+                Followed::Missed { missed } => missed.to_string(),
+            });
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn followers_get_each_record_once_and_are_told_what_was_dropped() {
+        let followers = Followers::new();
+        followers.tell(&[record("before")], 1);
+        let (live, next) = followers.join();
+        let mut stream = following(live, next, RecordQuery::default());
+        followers.tell(&[record("a"), record("b")], 0);
+        followers.tell(&[record("c")], 5);
+        followers.tell(&[record("d")], 0);
+        assert_eq!(got(&mut stream).await, ["a", "b", "c", "5", "d"]);
+    }
+
+    #[tokio::test]
+    async fn slow_followers_are_told_how_many_they_missed() {
+        let followers = Followers::new();
+        let (live, next) = followers.join();
+        let mut stream = following(live, next, RecordQuery::default());
+        for _ in 0..FOLLOW_BOUND + 3 {
+            followers.tell(&[record("x"), record("x")], 0);
+        }
+        let got = got(&mut stream).await;
+        assert_eq!((got[0].as_str(), got.len()), ("6", 1 + 2 * FOLLOW_BOUND));
     }
 }

@@ -1,4 +1,5 @@
-//! Keeping tables within their bounds.
+//! Keeping tables within their bounds. How many rows a table has and about how many bytes they take is kept
+//! in a row of `kept`, which changes in the same transaction as they do.
 
 use crate::origins;
 use jiff::{SignedDuration, Timestamp};
@@ -10,53 +11,149 @@ use xebec_sqlite::{
 };
 
 /// Rows that go in one transaction: few enough that nobody waits long for the writer.
-const CHUNK: u64 = 1000;
+const CHUNK: u64 = 250;
 
-/// A table and its column of times.
+/// A table, its column of times, and how a row of it is deleted.
 #[derive(Clone, Copy)]
 pub(crate) struct Table {
     pub(crate) name: &'static str,
     pub(crate) time: &'static str,
+    /// Deletes the row of that number with all that belongs to it; returns how many bytes it took.
+    pub(crate) delete: fn(&Connection, i64) -> Result<i64, Fault>,
 }
 
-/// Deletes what is too old or too much, oldest first, in small steps; returns how many rows went.
-pub(crate) async fn trim(database: &Database, table: Table, retention: &Retention) -> Result<u64, Error> {
-    let Table { name, time } = table;
-    let seconds = i64::try_from(retention.seconds).unwrap_or(i64::MAX);
-    let mut gone = 0;
-    if let Ok(oldest) = Timestamp::now().checked_sub(SignedDuration::from_secs(seconds)) {
-        let oldest = to_nanoseconds(oldest);
-        gone +=
-            delete(database, table, u64::MAX, Some((format!("{time} < ?2"), Value::from(oldest)))).await?;
+/// How much is in a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) entries: i64,
+    pub(crate) bytes: i64,
+}
+
+impl Kept {
+    pub(crate) fn of(connection: &Connection, table: &str) -> Result<Self, Fault> {
+        let mut statement = connection.prepare_cached("SELECT entries, bytes FROM kept WHERE name = ?1")?;
+        Ok(statement.query_row([table], |row| Ok(Self { entries: row.get(0)?, bytes: row.get(1)? }))?)
     }
-    let rows = database.read(move |connection| {
-        let sql = format!("SELECT count(*) FROM {name}");
-        Ok(connection.prepare_cached(&sql)?.query_row([], |row| row.get::<_, i64>(0))?)
-    });
-    let rows = u64::try_from(rows.await?).unwrap_or(0);
-    gone += delete(database, table, rows.saturating_sub(retention.entries), None).await?;
-    clean_up(database, gone).await?;
-    Ok(gone)
+
+    /// Adds a change to what a table has.
+    pub(crate) fn change(self, connection: &Connection, table: &str) -> Result<(), Fault> {
+        let sql = "UPDATE kept SET entries = entries + ?2, bytes = bytes + ?3 WHERE name = ?1";
+        connection.prepare_cached(sql)?.execute((table, self.entries, self.bytes))?;
+        Ok(())
+    }
+
+    /// Counts a row that came.
+    pub(crate) fn add(&mut self, bytes: i64) {
+        self.entries += 1;
+        self.bytes += bytes;
+    }
+
+    /// Counts a row that went.
+    pub(crate) fn remove(&mut self, bytes: i64) {
+        self.entries -= 1;
+        self.bytes -= bytes;
+    }
 }
 
-/// Deletes the oldest rows until what the file holds is within `max_bytes`; returns how many rows went.
-pub(crate) async fn trim_to_size(database: &Database, table: Table, max_bytes: u64) -> Result<u64, Error> {
+/// Deletes what is past any bound, oldest first, in small steps; returns how many rows went.
+pub(crate) async fn trim(database: &Database, table: Table, retention: &Retention) -> Result<u64, Error> {
+    let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let age = SignedDuration::from_secs(signed(retention.seconds));
+    // An age that reaches back before all times is no bound.
+    let oldest = Timestamp::now().checked_sub(age).map_or(i64::MIN, to_nanoseconds);
+    let most = Kept { entries: signed(retention.entries), bytes: signed(retention.bytes) };
     let mut gone = 0;
-    while database.read(used_bytes).await? > max_bytes {
-        match delete(database, table, CHUNK, None).await? {
-            // The rest is not this table's.
-            0 => break,
-            deleted => gone += deleted,
+    loop {
+        let deleted = database.write(Trim { table, oldest, most, deleted: 0 }).await?;
+        gone += deleted;
+        if deleted < CHUNK {
+            break;
         }
     }
     clean_up(database, gone).await?;
     Ok(gone)
 }
 
-fn used_bytes(connection: &Connection) -> Result<u64, Fault> {
-    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-    let pages = number("page_count")? - number("freelist_count")?;
-    Ok(u64::try_from(pages * number("page_size")?).unwrap_or(0))
+struct Trim {
+    table: Table,
+    oldest: i64,
+    most: Kept,
+    deleted: u64,
+}
+
+impl Job for Trim {
+    type Output = u64;
+
+    fn run(&mut self, connection: &Connection) -> Result<(), Fault> {
+        let Table { name, time, delete } = self.table;
+        let sql = format!("SELECT seq, {time} FROM {name} ORDER BY {time}, seq LIMIT {CHUNK}");
+        let mut statement = connection.prepare_cached(&sql)?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let rows = rows.collect::<Result<Vec<(i64, i64)>, _>>()?;
+        let kept = Kept::of(connection, name)?;
+        let mut change = Kept::default();
+        self.deleted = 0;
+        for (seq, time) in rows {
+            let within = kept.entries + change.entries <= self.most.entries
+                && kept.bytes + change.bytes <= self.most.bytes;
+            if time >= self.oldest && within {
+                break;
+            }
+            change.remove(delete(connection, seq)?);
+            self.deleted += 1;
+        }
+        change.change(connection, name)
+    }
+
+    fn settle(self) -> u64 {
+        self.deleted
+    }
+}
+
+/// Deletes all rows that meet a condition on `?1`, in small steps.
+pub(crate) async fn delete_where(
+    database: &Database,
+    table: Table,
+    condition: &'static str,
+    value: Value,
+) -> Result<(), Error> {
+    let mut gone = 0;
+    loop {
+        let deleted =
+            database.write(DeleteWhere { table, condition, value: value.clone(), deleted: 0 }).await?;
+        gone += deleted;
+        if deleted < CHUNK {
+            return clean_up(database, gone).await;
+        }
+    }
+}
+
+struct DeleteWhere {
+    table: Table,
+    condition: &'static str,
+    value: Value,
+    deleted: u64,
+}
+
+impl Job for DeleteWhere {
+    type Output = u64;
+
+    fn run(&mut self, connection: &Connection) -> Result<(), Fault> {
+        let Table { name, delete, .. } = self.table;
+        let sql = format!("SELECT seq FROM {name} WHERE {} LIMIT {CHUNK}", self.condition);
+        let mut statement = connection.prepare_cached(&sql)?;
+        let rows = statement.query_map([&self.value], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+        let mut change = Kept::default();
+        for seq in &rows {
+            change.remove(delete(connection, *seq)?);
+        }
+        self.deleted = rows.len() as u64;
+        change.change(connection, name)
+    }
+
+    fn settle(self) -> u64 {
+        self.deleted
+    }
 }
 
 async fn clean_up(database: &Database, gone: u64) -> Result<(), Error> {
@@ -65,50 +162,4 @@ async fn clean_up(database: &Database, gone: u64) -> Result<(), Error> {
         database.shrink().await?;
     }
     Ok(())
-}
-
-/// Deletes at most `most` rows that meet a condition on `?2`, oldest first, in small steps.
-pub(crate) async fn delete(
-    database: &Database,
-    table: Table,
-    most: u64,
-    condition: Option<(String, Value)>,
-) -> Result<u64, Error> {
-    let Table { name, time } = table;
-    let (condition, value) = condition.unwrap_or_else(|| ("?2 IS NULL".to_owned(), Value::Null));
-    let sql = format!(
-        "DELETE FROM {name} WHERE seq IN (SELECT seq FROM {name} WHERE {condition} ORDER BY {time} LIMIT ?1)"
-    );
-    let mut gone = 0;
-    while gone < most {
-        let chunk = CHUNK.min(most - gone);
-        let deleted =
-            database.write(Delete { sql: sql.clone(), value: value.clone(), chunk, deleted: 0 }).await?;
-        gone += deleted;
-        if deleted < chunk {
-            break;
-        }
-    }
-    Ok(gone)
-}
-
-struct Delete {
-    sql: String,
-    value: Value,
-    chunk: u64,
-    deleted: u64,
-}
-
-impl Job for Delete {
-    type Output = u64;
-
-    fn run(&mut self, connection: &Connection) -> Result<(), Fault> {
-        let chunk = i64::try_from(self.chunk).unwrap_or(i64::MAX);
-        self.deleted = connection.prepare_cached(&self.sql)?.execute((chunk, &self.value))? as u64;
-        Ok(())
-    }
-
-    fn settle(self) -> u64 {
-        self.deleted
-    }
 }

@@ -20,6 +20,7 @@ pub(crate) struct Selection {
     terms: Vec<String>,
     pub(crate) values: Vec<Value>,
     failures: bool,
+    retried: bool,
 }
 
 /// Whose records.
@@ -45,7 +46,13 @@ impl Filter {
     pub(crate) fn select(&self, connection: &Connection) -> Result<Option<Selection>, Fault> {
         let query = &self.query;
         let failures = self.outcome.is_some_and(|outcome| outcome != codes::SUCCESS);
-        let mut selection = Selection { scope: Scope::All, terms: Vec::new(), values: Vec::new(), failures };
+        let mut selection = Selection {
+            scope: Scope::All,
+            terms: Vec::new(),
+            values: Vec::new(),
+            failures,
+            retried: query.attempt.is_some_and(|attempt| attempt > 1),
+        };
         if let Some(key) = &query.function {
             if query.tenant.as_ref().is_some_and(|tenant| *tenant != key.tenant) {
                 return Ok(None);
@@ -66,6 +73,9 @@ impl Filter {
         }
         if let Some(outcome) = self.outcome {
             selection.term("outcome =", outcome);
+        }
+        if let Some(attempt) = query.attempt {
+            selection.term("attempt >=", attempt.into());
         }
         Ok(Some(selection))
     }
@@ -94,6 +104,8 @@ impl Selection {
     /// failures there are, would sometimes take another.
     pub(crate) fn source(&self) -> String {
         let index = match (self.scope, self.failures) {
+            // They are fewest of all.
+            _ if self.retried => "retried",
             (Scope::All, false) => "records_by_time",
             (Scope::Tenant, false) => "records_by_tenant",
             (Scope::Function, false) => "records_by_function",
@@ -102,10 +114,14 @@ impl Selection {
             (Scope::Function, true) => "failures_by_function",
         };
         let mut condition = self.terms.join(" AND ");
-        if self.failures {
-            // What the indexes of failures hold.
-            condition += if condition.is_empty() { "outcome <> 0" } else { " AND outcome <> 0" };
-        } else if condition.is_empty() {
+        // What the indexes of some hold.
+        for (some, term) in [(self.failures, "outcome <> 0"), (self.retried, "attempt > 1")] {
+            if some {
+                condition += if condition.is_empty() { "" } else { " AND " };
+                condition += term;
+            }
+        }
+        if condition.is_empty() {
             condition.push_str("TRUE");
         }
         format!("records INDEXED BY {index} WHERE {condition}")

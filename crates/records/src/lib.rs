@@ -9,6 +9,7 @@ mod filter;
 mod logs;
 mod origins;
 mod records;
+mod requests;
 mod schema;
 
 pub use logs::{MAX_LINES, SqliteLogs};
@@ -21,25 +22,13 @@ use xebec_sqlite::{Database, Durability, Options};
 /// The file's name within the data directory.
 pub const RECORDS_FILE: &str = "records.db";
 
-/// The file's bound, where nobody sets another: 2 GiB.
-pub const DEFAULT_MAX_BYTES: u64 = 2 * 1024 * 1024 * 1024;
-
 /// Opens `records.db` in a directory, or creates it. Nobody else may have it open.
 ///
 /// # Errors
 /// `XB4002`, `XB4003`, `XB4007`.
 pub fn open(directory: &Path) -> Result<(SqliteRecords, SqliteLogs), Error> {
-    open_bounded(directory, DEFAULT_MAX_BYTES)
-}
-
-/// The same with a bound on the file's size: trimming logs keeps it, by deleting the oldest lines. Records
-/// are small, and bounded by their number alone.
-///
-/// # Errors
-/// As [`open`].
-pub fn open_bounded(directory: &Path, max_bytes: u64) -> Result<(SqliteRecords, SqliteLogs), Error> {
     let options = Options { durability: Durability::Checkpoint, ..Options::default() };
     let file = directory.join(RECORDS_FILE);
     let database = Arc::new(Database::open(&file, schema::MIGRATIONS, options)?);
-    Ok((SqliteRecords(Arc::clone(&database)), SqliteLogs { database, max_bytes }))
+    Ok((SqliteRecords(Arc::clone(&database)), SqliteLogs(database)))
 }

@@ -1,9 +1,10 @@
 //! Lines that functions printed.
 
 use crate::{
-    bounds::{self, Table},
+    bounds::{self, Kept, Table},
     codes,
     origins::{self, Names, Origins},
+    schema::line_bytes,
 };
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -22,41 +23,32 @@ use xebec_sqlite::{
 /// The most lines that a query returns: the last ones.
 pub const MAX_LINES: u32 = 10_000;
 
-const TABLE: Table = Table { name: "logs", time: "time" };
+const TABLE: Table = Table { name: "logs", time: "time", delete };
 
 /// Lines in SQLite.
 #[derive(Clone)]
-pub struct SqliteLogs {
-    pub(crate) database: Arc<Database>,
-    pub(crate) max_bytes: u64,
-}
+pub struct SqliteLogs(pub(crate) Arc<Database>);
 
 #[async_trait]
 impl Logs for SqliteLogs {
     async fn append(&self, lines: Vec<LogLine>) -> Result<(), Error> {
-        if lines.is_empty() { Ok(()) } else { self.database.write(Append(lines)).await }
+        if lines.is_empty() { Ok(()) } else { self.0.write(Append(lines)).await }
     }
 
     async fn query(&self, query: &LogQuery) -> Result<Vec<LogLine>, Error> {
         let query = query.clone();
-        self.database.read(move |connection| lines(connection, &query)).await
+        self.0.read(move |connection| lines(connection, &query)).await
     }
 
     async fn trim(&self, retention: &Retention) -> Result<u64, Error> {
-        let gone = bounds::trim(&self.database, TABLE, retention).await?;
-        Ok(gone + bounds::trim_to_size(&self.database, TABLE, self.max_bytes).await?)
+        bounds::trim(&self.0, TABLE, retention).await
     }
 
     async fn forget(&self, function: &FunctionKey) -> Result<(), Error> {
         let key = function.clone();
-        let Some(function) =
-            self.database.read(move |connection| origins::function(connection, &key)).await?
-        else {
-            return Ok(());
-        };
-        let of_function = ("function = ?2".to_owned(), Value::from(function));
-        bounds::delete(&self.database, TABLE, u64::MAX, Some(of_function)).await?;
-        Ok(())
+        let found = self.0.read(move |connection| origins::function(connection, &key));
+        let Some(function) = found.await? else { return Ok(()) };
+        bounds::delete_where(&self.0, TABLE, "function = ?1", Value::from(function)).await
     }
 }
 
@@ -67,24 +59,32 @@ impl Job for Append {
 
     fn run(&mut self, connection: &Connection) -> Result<(), Fault> {
         let mut origins = Origins::default();
-        let mut insert = connection.prepare_cached(
+        let mut insert = connection.prepare_cached(concat!(
             "INSERT INTO logs (time, function, instance, invocation, stream, text)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?;
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING ",
+            line_bytes!()
+        ))?;
+        let mut change = Kept::default();
         for line in &self.0 {
-            insert.execute(params![
+            let values = params![
                 to_nanoseconds(line.time),
                 origins.function(connection, &line.function)?.id,
                 origins.instance(connection, &line.instance)?,
                 line.invocation.as_ref().map(|id| id.0.as_bytes().as_slice()),
                 codes::of_stream(line.stream),
                 line.text,
-            ])?;
+            ];
+            change.add(insert.query_row(values, |row| row.get(0))?);
         }
-        Ok(())
+        change.change(connection, TABLE.name)
     }
 
     fn settle(self) {}
+}
+
+fn delete(connection: &Connection, seq: i64) -> Result<i64, Fault> {
+    let sql = concat!("DELETE FROM logs WHERE seq = ?1 RETURNING ", line_bytes!());
+    Ok(connection.prepare_cached(sql)?.query_row([seq], |row| row.get(0))?)
 }
 
 fn lines(connection: &Connection, query: &LogQuery) -> Result<Vec<LogLine>, Fault> {

@@ -1,10 +1,12 @@
 //! Records of invocations.
 
 use crate::{
-    bounds::{self, Table},
+    bounds::{self, Kept, Table},
     codes,
     filter::{Filter, Selection},
     origins::{Names, Origins},
+    requests,
+    schema::record_bytes,
 };
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -12,12 +14,13 @@ use uuid::Uuid;
 use xebec_core::{
     Digest, Error, InvocationId,
     invocation::Timing,
+    message::Call,
     ports::records::{Records, Retention},
-    record::{InvocationRecord, RecordPage, RecordQuery},
+    record::{InvocationRecord, KeptRequest, RecordPage, RecordQuery},
 };
 use xebec_sqlite::{
     Database, Fault, Job,
-    rusqlite::{Connection, Row, params, params_from_iter, types::Value},
+    rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter, types::Value},
     time::{from_nanoseconds, to_nanoseconds},
 };
 
@@ -28,10 +31,10 @@ const DEFAULT_PAGE: u32 = 100;
 /// The longest message kept, in bytes.
 const MAX_MESSAGE_BYTES: usize = 4096;
 
-const TABLE: Table = Table { name: "records", time: "received" };
+const TABLE: Table = Table { name: "records", time: "received", delete };
 
 const COLUMNS: &str = "seq, id, function, received, outcome, clock, cold, wait_us, first_byte_us, run_us, \
-                       status, request_bytes, response_bytes, revision, instance, message";
+                       status, request_bytes, response_bytes, revision, instance, message, attempt";
 
 /// Records in SQLite. A second record of the same id takes the place of the first.
 #[derive(Clone)]
@@ -39,8 +42,12 @@ pub struct SqliteRecords(pub(crate) Arc<Database>);
 
 #[async_trait]
 impl Records for SqliteRecords {
-    async fn append(&self, records: Vec<InvocationRecord>) -> Result<(), Error> {
-        if records.is_empty() { Ok(()) } else { self.0.write(Append(records)).await }
+    async fn append_with_requests(
+        &self,
+        records: Vec<InvocationRecord>,
+        requests: Vec<KeptRequest>,
+    ) -> Result<(), Error> {
+        if records.is_empty() { Ok(()) } else { self.0.write(Append { records, requests }).await }
     }
 
     async fn get(&self, id: &InvocationId) -> Result<Option<InvocationRecord>, Error> {
@@ -53,6 +60,11 @@ impl Records for SqliteRecords {
                 rows.next()?.map(|row| record(connection, row, &mut Names::default())).transpose()
             })
             .await
+    }
+
+    async fn request(&self, id: &InvocationId) -> Result<Option<Call>, Error> {
+        let id = *id;
+        self.0.read(move |connection| requests::find(connection, &id)).await
     }
 
     async fn query(&self, query: &RecordQuery) -> Result<RecordPage, Error> {
@@ -72,24 +84,31 @@ impl Records for SqliteRecords {
     }
 }
 
-struct Append(Vec<InvocationRecord>);
+struct Append {
+    records: Vec<InvocationRecord>,
+    requests: Vec<KeptRequest>,
+}
 
 impl Job for Append {
     type Output = ();
 
     fn run(&mut self, connection: &Connection) -> Result<(), Fault> {
         let mut origins = Origins::default();
-        let mut insert = connection.prepare_cached(
-            "INSERT OR REPLACE INTO records
+        // Nothing where the id is there already: that is rare, and then costs more.
+        let mut insert = connection.prepare_cached(concat!(
+            "INSERT INTO records
              (id, tenant, function, received, outcome, clock, cold, wait_us, first_byte_us, run_us, status,
-              request_bytes, response_bytes, revision, instance, message)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
-        )?;
-        for record in &self.0 {
+              request_bytes, response_bytes, revision, instance, message, attempt)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+             ON CONFLICT (id) DO NOTHING RETURNING ",
+            record_bytes!()
+        ))?;
+        let mut change = Kept::default();
+        for record in &self.records {
             let function = origins.function(connection, &record.function)?;
             let (outcome, clock) = codes::of_outcome(&record.outcome);
             let revision: Option<[u8; 32]> = record.revision.map(|digest| *digest.as_bytes());
-            insert.execute(params![
+            let values = params![
                 record.id.0.as_bytes().as_slice(),
                 function.tenant,
                 function.id,
@@ -106,12 +125,40 @@ impl Job for Append {
                 revision,
                 record.instance,
                 record.message.as_deref().map(shortened),
-            ])?;
+                record.attempt,
+            ];
+            let mut insert = || insert.query_row(values, |row| row.get::<_, i64>(0)).optional();
+            let bytes = match insert()? {
+                Some(bytes) => bytes,
+                None => {
+                    // Another attempt of the same call: the later one counts.
+                    change.remove(replace(connection, &record.id)?);
+                    insert()?.unwrap_or_default()
+                }
+            };
+            change.add(bytes);
         }
-        Ok(())
+        for request in &self.requests {
+            change.bytes += requests::put(connection, request)?;
+        }
+        change.change(connection, TABLE.name)
     }
 
     fn settle(self) {}
+}
+
+/// Deletes a record, not its request.
+fn replace(connection: &Connection, id: &InvocationId) -> Result<i64, Fault> {
+    let sql = concat!("DELETE FROM records WHERE id = ?1 RETURNING ", record_bytes!());
+    Ok(connection.prepare_cached(sql)?.query_row([id.0.as_bytes().as_slice()], |row| row.get(0))?)
+}
+
+/// Deletes a record and its request.
+fn delete(connection: &Connection, seq: i64) -> Result<i64, Fault> {
+    let sql = concat!("DELETE FROM records WHERE seq = ?1 RETURNING id, ", record_bytes!());
+    let (id, bytes): (Vec<u8>, i64) =
+        connection.prepare_cached(sql)?.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(bytes + requests::delete(connection, &id)?)
 }
 
 fn shortened(message: &str) -> String {
@@ -140,7 +187,7 @@ fn record(connection: &Connection, row: &Row<'_>, names: &mut Names) -> Result<I
         revision: row.get::<_, Option<[u8; 32]>>(13)?.map(Digest::from_bytes),
         instance: row.get(14)?,
         message: row.get(15)?,
-        attempt: 0,
+        attempt: row.get(16)?,
     })
 }
 
@@ -247,7 +294,7 @@ mod tests {
     #[test]
     fn every_question_has_an_index() {
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(crate::schema::MIGRATIONS[0]).unwrap();
+        crate::schema::MIGRATIONS.iter().for_each(|step| connection.execute_batch(step).unwrap());
         let (tenant, now) = (Tenant::new("t"), jiff::Timestamp::now());
         let function = FunctionKey::new(&tenant, "native", "f");
         Origins::default().function(&connection, &function).unwrap();

@@ -2,9 +2,36 @@
 
 use xebec_sqlite::Migrations;
 
+/// About how many bytes a record takes with its indexes: its numbers, and what it has of text.
+macro_rules! record_bytes {
+    () => {
+        "160 + coalesce(octet_length(revision), 0) + coalesce(octet_length(instance), 0)
+             + coalesce(octet_length(message), 0)"
+    };
+}
+
+/// About how many bytes a line takes with its indexes.
+macro_rules! line_bytes {
+    () => {
+        "100 + octet_length(text)"
+    };
+}
+
+/// About how many bytes a kept request takes.
+macro_rules! request_bytes {
+    () => {
+        "60 + octet_length(head) + octet_length(body)"
+    };
+}
+
+pub(crate) use {line_bytes, record_bytes, request_bytes};
+
 /// Times are nanoseconds since 1970. `seq` tells apart what came at the same time. Failures have indexes
-/// of their own: they are few, and looked for among many successes.
-pub(crate) const MIGRATIONS: Migrations = &["
+/// of their own: they are few, and looked for among many successes. So have records of second and later
+/// attempts. `kept` has what its tables hold, in entries and about in bytes; that of `records` counts
+/// `requests`, too.
+pub(crate) const MIGRATIONS: Migrations = &[
+    "
 CREATE TABLE tenants (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE
@@ -61,4 +88,29 @@ CREATE INDEX logs_by_time ON logs (time);
 CREATE INDEX logs_by_function ON logs (function, time);
 CREATE INDEX logs_by_instance ON logs (instance, time);
 CREATE INDEX logs_by_invocation ON logs (invocation, time) WHERE invocation IS NOT NULL;
-"];
+",
+    concat!(
+        "
+ALTER TABLE records ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX retried ON records (received) WHERE attempt > 1;
+
+CREATE TABLE requests (
+    id BLOB PRIMARY KEY NOT NULL,
+    head BLOB NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE kept (
+    name TEXT PRIMARY KEY NOT NULL,
+    entries INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO kept SELECT 'records', count(*), coalesce(sum(",
+        record_bytes!(),
+        "), 0) FROM records;
+INSERT INTO kept SELECT 'logs', count(*), coalesce(sum(",
+        line_bytes!(),
+        "), 0) FROM logs;
+"
+    ),
+];

@@ -48,7 +48,7 @@ async fn scenario(disk: &Path) {
         append().await.unwrap();
         kept += 20;
     }
-    let trimmed = logs.trim(&Retention { seconds: 1000, entries: 50 }).await;
+    let trimmed = logs.trim(&Retention { seconds: 1000, entries: 50, ..Retention::default() }).await;
     assert_eq!(trimmed.unwrap(), kept as u64 - 50);
     append().await.unwrap();
     assert_eq!(logs.query(&LogQuery::default()).await.unwrap().len(), 70);

@@ -113,7 +113,7 @@ async fn measure(total: usize, bar: Duration) {
 async fn the_file_stays_within_its_bound() {
     let directory = tempfile::tempdir().unwrap();
     let bound = 4 * 1024 * 1024;
-    let (_, logs) = xebec_records::open_bounded(directory.path(), bound).unwrap();
+    let (_, logs) = xebec_records::open(directory.path()).unwrap();
     for round in 0..6 {
         for batch in 0..4 {
             let line = |index| LogLine {
@@ -126,7 +126,7 @@ async fn the_file_stays_within_its_bound() {
             };
             logs.append((0..500).map(line).collect()).await.unwrap();
         }
-        logs.trim(&Retention::default()).await.unwrap();
+        logs.trim(&Retention { bytes: bound, ..Retention::default() }).await.unwrap();
     }
     let lines = logs.query(&LogQuery::default()).await.unwrap();
     assert!(lines.last().unwrap().text.starts_with("5 3 499"), "the newest stay");

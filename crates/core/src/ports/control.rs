@@ -7,10 +7,11 @@ use crate::{
     function::FunctionView,
     invocation::InvocationId,
     log::{LogLine, LogQuery},
+    message::Call,
     names::{Address, FunctionKey, Tenant},
     policy::Policy,
     ports::driver::{DriverReport, Progress},
-    record::{InvocationRecord, RecordPage, RecordQuery},
+    record::{Followed, InvocationRecord, RecordPage, RecordQuery},
     revision::RevisionSpec,
     rules::traffic::Traffic,
 };
@@ -119,6 +120,16 @@ pub trait Control: Send + Sync {
 
     /// One record.
     async fn record(&self, id: &InvocationId) -> Result<Option<InvocationRecord>, Error>;
+
+    /// A page of records, and those that come after it, until the stream is dropped: none twice, and none left
+    /// out without saying so.
+    async fn follow_records(
+        &self,
+        query: RecordQuery,
+    ) -> Result<(RecordPage, BoxStream<'static, Followed>), Error>;
+
+    /// The request of a call that has a record, if it was kept.
+    async fn kept_request(&self, id: &InvocationId) -> Result<Option<Call>, Error>;
 
     /// What happens to functions from now on: deployed, removed, started, failed to start.
     fn events(&self) -> BoxStream<'static, Arc<Event>>;

@@ -4,8 +4,9 @@ use crate::{
     error::Error,
     invocation::InvocationId,
     log::{LogLine, LogQuery},
+    message::Call,
     names::FunctionKey,
-    record::{InvocationRecord, RecordPage, RecordQuery},
+    record::{InvocationRecord, KeptRequest, RecordPage, RecordQuery},
 };
 use async_trait::async_trait;
 
@@ -16,10 +17,23 @@ use async_trait::async_trait;
 #[async_trait]
 pub trait Records: Send + Sync {
     /// Adds a batch.
-    async fn append(&self, records: Vec<InvocationRecord>) -> Result<(), Error>;
+    async fn append(&self, records: Vec<InvocationRecord>) -> Result<(), Error> {
+        self.append_with_requests(records, Vec::new()).await
+    }
+
+    /// Adds a batch, and the requests of some of its calls. A record takes the place of an earlier one of the
+    /// same id, and so does a request.
+    async fn append_with_requests(
+        &self,
+        records: Vec<InvocationRecord>,
+        requests: Vec<KeptRequest>,
+    ) -> Result<(), Error>;
 
     /// The record of that id.
     async fn get(&self, id: &InvocationId) -> Result<Option<InvocationRecord>, Error>;
+
+    /// The request of that call, if it was kept; it goes with its record.
+    async fn request(&self, id: &InvocationId) -> Result<Option<Call>, Error>;
 
     /// A page of records, newest first.
     async fn query(&self, query: &RecordQuery) -> Result<RecordPage, Error>;
@@ -54,11 +68,13 @@ pub struct Retention {
     pub seconds: u64,
     /// Entries in all.
     pub entries: u64,
+    /// Bytes in all, about: what entries take with their indexes, and requests kept beside records.
+    pub bytes: u64,
 }
 
 impl Default for Retention {
-    /// Seven days and a million entries.
+    /// Seven days, a million entries, one GiB.
     fn default() -> Self {
-        Self { seconds: 7 * 24 * 3600, entries: 1_000_000 }
+        Self { seconds: 7 * 24 * 3600, entries: 1_000_000, bytes: 1 << 30 }
     }
 }

@@ -9,6 +9,7 @@ mod figures;
 mod logs;
 mod ports;
 mod quotas;
+mod records;
 mod secrets;
 mod simulation;
 mod starts;

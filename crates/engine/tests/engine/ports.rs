@@ -9,7 +9,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 use xebec_core::{
@@ -18,12 +18,13 @@ use xebec_core::{
     environment::{BlankSource, Blanks, Environment, Environments},
     error::ErrorKind,
     log::{LogLine, LogQuery},
+    message::Call,
     ports::{
         blobs::{BlobInfo, Blobs},
         records::{Logs, Records, Retention},
         store::Store,
     },
-    record::{InvocationRecord, RecordPage, RecordQuery},
+    record::{InvocationRecord, KeptRequest, RecordPage, RecordQuery},
     revision::ContractSpec,
 };
 
@@ -124,7 +125,7 @@ impl Store for MemoryStore {
 pub(crate) struct MemoryBlobs {
     pub(crate) blobs: Mutex<BTreeMap<Digest, Bytes>>,
     /// How old all of them are.
-    pub(crate) age_seconds: std::sync::atomic::AtomicU64,
+    pub(crate) age_seconds: AtomicU64,
 }
 
 #[async_trait]
@@ -174,16 +175,30 @@ pub(crate) struct MemoryRecords {
     pub(crate) all: Mutex<Vec<InvocationRecord>>,
     pub(crate) broken: AtomicBool,
     pub(crate) trimmed: AtomicBool,
+    pub(crate) requests: Mutex<Vec<KeptRequest>>,
+    /// How many batches there were.
+    pub(crate) appended: AtomicU64,
 }
 
 #[async_trait]
 impl Records for MemoryRecords {
-    async fn append(&self, records: Vec<InvocationRecord>) -> Result<(), Error> {
+    async fn append_with_requests(
+        &self,
+        records: Vec<InvocationRecord>,
+        requests: Vec<KeptRequest>,
+    ) -> Result<(), Error> {
         if self.broken.load(Ordering::SeqCst) {
             return Err(Error::internal("XB4003", "broken"));
         }
+        self.appended.fetch_add(1, Ordering::SeqCst);
         self.all.lock().extend(records);
+        self.requests.lock().extend(requests);
         Ok(())
+    }
+
+    async fn request(&self, id: &InvocationId) -> Result<Option<Call>, Error> {
+        let requests = self.requests.lock();
+        Ok(requests.iter().rfind(|request| request.id == *id).map(|request| request.call.clone()))
     }
 
     async fn get(&self, id: &InvocationId) -> Result<Option<InvocationRecord>, Error> {
@@ -192,10 +207,7 @@ impl Records for MemoryRecords {
 
     async fn query(&self, query: &RecordQuery) -> Result<RecordPage, Error> {
         let records = self.all.lock();
-        let wanted = |record: &&InvocationRecord| {
-            query.function.as_ref().is_none_or(|function| *function == record.function)
-                && query.outcome.as_ref().is_none_or(|outcome| outcome == record.outcome.name())
-        };
+        let wanted = |record: &&InvocationRecord| query.matches(record);
         Ok(RecordPage { records: records.iter().rev().filter(wanted).cloned().collect(), cursor: None })
     }
 

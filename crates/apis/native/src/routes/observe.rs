@@ -80,6 +80,7 @@ pub(super) async fn records(
         outcome: wanted.outcome,
         since: wanted.since,
         until: wanted.until,
+        attempt: None,
         limit: wanted.limit,
         cursor: wanted.cursor,
     };

@@ -23,6 +23,7 @@ use xebec_core::{
     function::{Function, FunctionView, Live, RevisionEntry},
     invocation::Timing,
     log::{LogLine, LogQuery},
+    message::Call,
     names::Address,
     policy::Policy,
     ports::{
@@ -32,7 +33,7 @@ use xebec_core::{
         instance::InstanceId,
         invoker::Invoker,
     },
-    record::{InvocationRecord, RecordPage, RecordQuery},
+    record::{Followed, InvocationRecord, RecordPage, RecordQuery},
     revision::{ContractSpec, Revision, RevisionSpec},
     rules::traffic::Traffic,
 };
@@ -269,6 +270,17 @@ impl Control for Engine {
         Ok(())
     }
     async fn record(&self, _: &InvocationId) -> Result<Option<InvocationRecord>, Error> {
+        unused()
+    }
+
+    async fn follow_records(
+        &self,
+        _: RecordQuery,
+    ) -> Result<(RecordPage, BoxStream<'static, Followed>), Error> {
+        unused()
+    }
+
+    async fn kept_request(&self, _: &InvocationId) -> Result<Option<Call>, Error> {
         unused()
     }
 
