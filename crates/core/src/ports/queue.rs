@@ -17,8 +17,8 @@ use std::time::Duration;
 ///
 /// A message is *waiting* until it is claimed, *running* while its claim's lease lasts, and then settled:
 /// gone, waiting again, or *dead*, where it stays until someone redrives or discards it. A lease that runs
-/// out makes it wait again, with one more interruption in its history; so does, for those that were running,
-/// the end of the one process that owned the queue.
+/// out makes it wait again, due as it was, with one more interruption in its history; so does, for those that
+/// were running, the end of the one process that owned the queue.
 ///
 /// Lanes take turns by [`crate::rules::fairness`]. Within a lane the highest priority goes first, then what was
 /// due first, then what was accepted first: in the order in which [`Queue::enqueue`] took them. Of messages with
