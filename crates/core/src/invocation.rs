@@ -4,6 +4,7 @@ use crate::{
     auth::Principal,
     body::Body,
     digest::Digest,
+    error::Error,
     names::FunctionKey,
     outcome::{Outcome, PlatformFault},
     ports::instance::InstanceId,
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use compact_str::CompactString;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 use uuid::Uuid;
 
 /// The id of an invocation: a UUIDv7, so that ids sort by time.
@@ -36,6 +37,15 @@ impl Default for InvocationId {
 impl fmt::Display for InvocationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for InvocationId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let id = Uuid::try_parse(text);
+        id.map(Self).map_err(|_| Error::invalid("XB1014", format!("{text:?} is not the id of a call")))
     }
 }
 

@@ -90,15 +90,37 @@ impl Client {
     /// Sends, and reads a JSON answer.
     pub(crate) async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Failure> {
         let bytes = self.send(request).await?.bytes().await.map_err(|error| broke_off(&error))?;
-        serde_json::from_slice(&bytes).map_err(|error| {
-            Failure::new(format!("the server's answer is not what this version expects: {error}"))
-                .with_hint("are client and server of one version? xebec --version, and GET /xebec/v1/info")
-        })
+        read(&bytes)
     }
 
     /// `GET`s JSON.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.json(self.request(Method::GET, path)).await
+    }
+
+    /// `GET`s JSON; nothing where there is none.
+    pub(crate) async fn find<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Failure> {
+        let response = self.answer(self.request(Method::GET, path)).await?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(|error| broke_off(&error))?;
+        match status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => read(&bytes).map(Some),
+            status => Err(refusal(status, &bytes)),
+        }
+    }
+
+    /// All metrics; nothing for those who may not see them.
+    pub(crate) async fn metrics(&self) -> Result<Option<String>, Failure> {
+        let mut request = self.http.get(format!("{}/metrics", self.base));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let response = self.answer(request).await?;
+        if !response.status().is_success() {
+            return Ok(None);
+        }
+        response.text().await.map(Some).map_err(|error| broke_off(&error))
     }
 
     /// Sends JSON, reads JSON.
@@ -161,6 +183,13 @@ impl Client {
         }
         broke_off(error)
     }
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Failure::new(format!("the server's answer is not what this version expects: {error}"))
+            .with_hint("are client and server of one version? xebec --version, and GET /xebec/v1/info")
+    })
 }
 
 /// The lines of a streamed answer, without their ends.

@@ -59,7 +59,24 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
 
 /// How long ago, in one unit: `12s`, `5m`, `3h`, `9d`.
 pub(crate) fn age(time: Timestamp) -> String {
-    let seconds = Timestamp::now().duration_since(time).as_secs().max(0);
+    rough(Timestamp::now().duration_since(time).as_secs().max(0))
+}
+
+/// How long until then, or since then: `in 3m`, `3m ago`.
+pub(crate) fn away(time: Timestamp) -> String {
+    let ahead = time.duration_since(Timestamp::now()).as_millis();
+    // What is due in 2.9 seconds is due in 3, not in 2.
+    let seconds = i64::try_from((ahead + 500).div_euclid(1000)).unwrap_or(i64::MAX);
+    if seconds > 0 { format!("in {}", rough(seconds)) } else { format!("{} ago", rough(-seconds)) }
+}
+
+/// Date and time in the local time zone, and how far away that is.
+pub(crate) fn moment(time: Timestamp) -> String {
+    let local = time.to_zoned(TimeZone::system());
+    format!("{} ({})", local.strftime("%Y-%m-%d %H:%M:%S"), away(time))
+}
+
+fn rough(seconds: i64) -> String {
     match seconds {
         s if s < 120 => format!("{s}s"),
         s if s < 7200 => format!("{}m", s / 60),

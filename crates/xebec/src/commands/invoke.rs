@@ -1,5 +1,6 @@
 //! `xebec invoke`
 
+use super::later::Later;
 use crate::{
     client::{Client, ServerArguments, of_body},
     failure::Failure,
@@ -13,7 +14,8 @@ use xebec_api_native::wire::ErrorBody;
 
 /// Call a function
 ///
-/// The answer's body goes to standard output as it arrives. Exits with 1 if the function failed.
+/// The answer's body goes to standard output as it arrives. Exits with 1 if the function failed. With --async,
+/// the id goes there instead, as soon as the call is on disk.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Invoke {
     /// The function
@@ -21,7 +23,7 @@ pub(crate) struct Invoke {
     /// The body; `@file` reads it from a file, `-` or a pipe from standard input
     #[arg(short, long)]
     data: Option<String>,
-    /// The method; left out, POST with a body and GET without
+    /// The method; left out, POST with a body or --async, else GET
     #[arg(short = 'X', long)]
     method: Option<Method>,
     /// The path below the function, with its query
@@ -33,13 +35,16 @@ pub(crate) struct Invoke {
     /// Show status, headers and timing on standard error
     #[arg(short = 'i', long)]
     include: bool,
+    #[command(flatten)]
+    later: Later,
 }
 
 impl Invoke {
     pub(crate) async fn run(self, server: &ServerArguments, format: Format) -> Result<(), Failure> {
         let client = Client::new(server)?;
         let body = self.body().await?;
-        let usual = if body.is_some() { Method::POST } else { Method::GET };
+        let posts = body.is_some() || self.later.asynchronous;
+        let usual = if posts { Method::POST } else { Method::GET };
         let method = self.method.clone().unwrap_or(usual);
         let path = self.path.trim_start_matches('/');
         let slash = if path.is_empty() || path.starts_with('?') { "" } else { "/" };
@@ -59,6 +64,9 @@ impl Invoke {
                     request.header("content-type", if json { "application/json" } else { "text/plain" });
             }
             request = request.body(body);
+        }
+        if self.later.asynchronous {
+            return self.later.run(&client, request, format).await;
         }
         // An answer is the function's unless the outcome header says that it never gave one.
         let response = client.answer(request).await?;

@@ -10,12 +10,16 @@ mod doctor;
 mod env;
 mod invoke;
 mod key;
+mod later;
 mod list;
 mod logs;
 mod new;
+mod queue;
 mod remove;
 mod revisions;
+mod schedule;
 mod secret;
+mod top;
 mod up;
 
 use crate::{client::ServerArguments, failure::Failure, output::Format};
@@ -79,6 +83,12 @@ pub(crate) enum Command {
     Rollback(revisions::Rollback),
     /// Split calls over revisions
     Traffic(revisions::TrafficSplit),
+    /// See and steer calls that wait to be made
+    Queue(queue::Queue),
+    /// Have functions called at certain times
+    Schedule(schedule::Schedule),
+    /// Watch functions and queues, live
+    Top(top::Top),
     /// Copy all state of a running server into an empty folder
     Backup(backup::Backup),
     /// Make a data directory from a backup
@@ -110,6 +120,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Revisions(command) => command.run(server, format).await,
         Command::Rollback(command) => command.run(server, format).await,
         Command::Traffic(command) => command.run(server, format).await,
+        Command::Queue(command) => Box::pin(command.run(server, format)).await,
+        Command::Schedule(command) => Box::pin(command.run(server, format)).await,
+        Command::Top(command) => Box::pin(command.run(server, format)).await,
         Command::Backup(command) => command.run(server, format).await,
         Command::Restore(command) => command.run(),
         Command::Doctor(command) => Box::pin(command.run(server, format)).await,
