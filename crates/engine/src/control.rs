@@ -49,6 +49,12 @@ impl Control for Engine {
         self.functions.select(tenant, door).iter().map(|deployed| deployed.view()).collect()
     }
 
+    fn scheduled(&self) -> Vec<FunctionView> {
+        let all = self.functions.select(None, None);
+        let scheduled = all.iter().filter(|deployed| !deployed.function.policy.schedules.is_empty());
+        scheduled.map(|deployed| deployed.view()).collect()
+    }
+
     fn at(&self, address: &Address) -> Option<FunctionKey> {
         self.functions.at(address)
     }
@@ -215,6 +221,7 @@ impl Engine {
         let version = document.version;
         self.store.put(document, Expect::Version(version)).await?;
         let deployed = self.swap(function, Some(before), &environment).await;
+        self.shared.events.tell(&deployed.function.key, Happening::Changed);
         self.keep_warm(&deployed);
         Ok(deployed.view())
     }

@@ -23,7 +23,7 @@ use xebec_core::{
         driver::{Prepare, Progress},
     },
     revision::{Revision, RevisionSpec},
-    rules::traffic::Traffic,
+    rules::{schedule, traffic::Traffic},
     workload::Workload,
 };
 
@@ -235,6 +235,7 @@ pub(crate) fn no_function(key: &FunctionKey) -> Error {
 }
 
 pub(crate) fn check_policy(policy: &Policy) -> Result<(), Error> {
+    schedule::check_all(&policy.schedules)?;
     let target = match policy.scaling {
         Scaling::Concurrency { target } | Scaling::Rate { target } => target,
     };

@@ -55,6 +55,7 @@ fn log(function: &FunctionKey, what: &Happening) {
         Happening::Deployed { revision } => {
             tracing::info!(%function, revision = revision.short(), "deployed");
         }
+        Happening::Changed => tracing::info!(%function, "changed"),
         Happening::Removed => tracing::info!(%function, "removed"),
         Happening::InstanceReady { instance, milliseconds } => {
             tracing::info!(%function, instance, milliseconds, "instance ready");

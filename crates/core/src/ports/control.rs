@@ -67,6 +67,13 @@ pub trait Control: Send + Sync {
     /// Functions, from memory, sorted by key.
     fn functions(&self, tenant: Option<&Tenant>, door: Option<&str>) -> Vec<FunctionView>;
 
+    /// Functions whose policy has schedules, from memory, sorted by key.
+    fn scheduled(&self) -> Vec<FunctionView> {
+        let mut functions = self.functions(None, None);
+        functions.retain(|view| !view.function.policy.schedules.is_empty());
+        functions
+    }
+
     /// Who has an address, from memory: the hot path of doors that share a space.
     fn at(&self, address: &Address) -> Option<FunctionKey>;
 
@@ -131,7 +138,7 @@ pub trait Control: Send + Sync {
     /// The request of a call that has a record, if it was kept.
     async fn kept_request(&self, id: &InvocationId) -> Result<Option<Call>, Error>;
 
-    /// What happens to functions from now on: deployed, removed, started, failed to start.
+    /// What happens to functions from now on: deployed, changed, removed, started, failed to start.
     fn events(&self) -> BoxStream<'static, Arc<Event>>;
 
     /// What each driver enforces.
@@ -203,6 +210,8 @@ pub enum Happening {
         /// Which.
         revision: Digest,
     },
+    /// Its policy or its traffic changed, its revisions did not.
+    Changed,
     /// The function is gone.
     Removed,
     /// An instance takes calls.

@@ -15,6 +15,9 @@ pub const LONGEST_BODY: usize = 64 * 1024;
 /// The longest cron expression, in bytes.
 pub const LONGEST_CRON: usize = 256;
 
+/// Schedules that a function may have in its policy.
+pub const MOST_OF_FUNCTION: usize = 100;
+
 const LONGEST_PATH: usize = 8 * 1024;
 const MOST_HEADERS: usize = 64;
 const LONGEST_HEADERS: usize = 16 * 1024;
@@ -30,6 +33,24 @@ pub fn check(schedule: &Schedule) -> Result<(), Error> {
         |error: Error| Error { message: format!("schedule {}: {}", schedule.name, error.message), ..error };
     check_when(&schedule.when).map_err(of)?;
     check_call(&schedule.call).map_err(of)
+}
+
+/// Checks the schedules of a function's policy.
+///
+/// # Errors
+/// `XB1012`, saying what is wrong with which.
+pub fn check_all(schedules: &[Schedule]) -> Result<(), Error> {
+    if schedules.len() > MOST_OF_FUNCTION {
+        let fault = format!("{} schedules are too many: {MOST_OF_FUNCTION} are allowed", schedules.len());
+        return Err(Error::invalid("XB1012", fault));
+    }
+    for (at, schedule) in schedules.iter().enumerate() {
+        check(schedule)?;
+        if schedules[..at].iter().any(|earlier| earlier.name == schedule.name) {
+            return Err(Error::invalid("XB1012", format!("two schedules are named {:?}", schedule.name)));
+        }
+    }
+    Ok(())
 }
 
 fn check_when(when: &When) -> Result<(), Error> {
@@ -129,6 +150,17 @@ mod tests {
         let when = When::Cron { cron: "TZ=UTC 0 0 * * *".into(), zone: Some("Europe/Rome".into()) };
         let error = check(&Schedule { when, ..cron("") }).unwrap_err();
         assert!(error.message.contains("two time zones"), "{error}");
+    }
+
+    #[test]
+    fn a_function_has_some_of_different_names() {
+        let named = |name: String| Schedule { name: name.into(), ..cron("@daily") };
+        let many: Vec<_> = (0..MOST_OF_FUNCTION).map(|n| named(format!("s{n}"))).collect();
+        check_all(&many).unwrap();
+        let twice = [many.clone(), vec![named("s7".into())]].concat();
+        assert!(check_all(&twice[1..]).unwrap_err().message.contains("two schedules are named \"s7\""));
+        assert!(check_all(&twice).unwrap_err().message.contains("100 are allowed"));
+        assert!(check_all(&[named("s".into()), cron("x")]).unwrap_err().message.contains("schedule nightly"));
     }
 
     #[test]

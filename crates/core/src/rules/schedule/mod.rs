@@ -6,7 +6,7 @@ mod length;
 #[cfg(test)]
 mod oracle;
 
-pub use check::{LONGEST_BODY, LONGEST_CRON, check};
+pub use check::{LONGEST_BODY, LONGEST_CRON, MOST_OF_FUNCTION, check, check_all};
 
 use crate::{
     error::Error,
