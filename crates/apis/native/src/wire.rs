@@ -7,9 +7,7 @@ mod units;
 pub use delivery::{
     AfterCall, ManifestAsync, ManifestBatch, ManifestRetry, ManifestSchedule, Receiver, Receivers,
 };
-pub use messages::{
-    Count, DeadLetterRequest, MessageAnswer, MessageList, Preview, ScheduleRequest, name_of,
-};
+pub use messages::{Count, DeadLetterRequest, MessageAnswer, MessageList, Preview, ScheduleRequest, name_of};
 pub use units::{Bytes, Span};
 
 use jiff::Timestamp;

@@ -33,9 +33,7 @@ pub(super) async fn call(state: &State, request: Request<Body>) -> Response<Body
     match wishes::asked(request.headers()) {
         Err(error) => errors::answer(&error),
         Ok(Asked::No) => waited_for(state, request).await,
-        Ok(asked) => {
-            submit(state, request, asked).await.unwrap_or_else(|error| errors::submission(&error))
-        }
+        Ok(asked) => submit(state, request, asked).await.unwrap_or_else(|error| errors::submission(&error)),
     }
 }
 
@@ -85,8 +83,11 @@ fn invocation(state: &State, request: Request<Body>) -> Result<Invocation, Error
 async fn submit(state: &State, request: Request<Body>, asked: Asked) -> Result<Response<Body>, Error> {
     let (key, principal, mut request) = stripped(state, request)?;
     if request.headers().contains_key(&TIMEOUT_HEADER) {
-        return Err(Error::invalid("XB1011", "x-xebec-timeout-ms means nothing for a caller who does not wait")
-            .with_hint("limits.timeout of the function says how long a call may take"));
+        return Err(Error::invalid(
+            "XB1011",
+            "x-xebec-timeout-ms means nothing for a caller who does not wait",
+        )
+        .with_hint("limits.timeout of the function says how long a call may take"));
     }
     let wishes = wishes::take(state, &key, request.headers_mut())?;
     let tenant = key.tenant.clone();

@@ -30,9 +30,7 @@ use xebec_core::{
     Body, Error,
     auth::{Access, Keys},
     error::ErrorKind,
-    ports::{
-        control::Control, deliveries::Deliveries, door::Door, invoker::Invoker, schedules::Schedules,
-    },
+    ports::{control::Control, deliveries::Deliveries, door::Door, invoker::Invoker, schedules::Schedules},
 };
 
 /// Where everything of this door lives.
@@ -148,7 +146,11 @@ fn router(state: Arc<State>) -> Router {
         .route("/schedules/{name}/pause", post(schedules::pause))
         .route("/schedules/{name}/resume", post(schedules::resume))
         .route("/schedules/{name}/fire", post(schedules::fire));
-    let routes = functions.merge(asynchronous).merge(rest).layer(DefaultBodyLimit::max(MANAGEMENT_BYTES)).with_state(state);
+    let routes = functions
+        .merge(asynchronous)
+        .merge(rest)
+        .layer(DefaultBodyLimit::max(MANAGEMENT_BYTES))
+        .with_state(state);
     Router::new().nest("/xebec/v1", routes).fallback(nothing_here)
 }
 

@@ -8,7 +8,6 @@ use std::{str::FromStr, time::Duration};
 use xebec_core::{
     Error, FunctionKey,
     message::{Destination, Destinations, Field, Form, Guarantee, Idempotency, MAX_PRIORITY, Wishes},
-    names::check_dns_label,
 };
 
 /// `true`: the call outlives its caller.
@@ -97,10 +96,6 @@ pub(super) fn take(state: &State, function: &FunctionKey, headers: &mut HeaderMa
     if window.is_some() && idempotency.is_none() {
         return Err(refused(&IDEMPOTENCY_WINDOW, "goes with idempotency-key"));
     }
-    let queue = text(headers, &QUEUE)?;
-    if let Some(queue) = queue {
-        check_dns_label("x-xebec-queue", queue)?;
-    }
     let priority: Option<u8> = parsed(headers, &PRIORITY, "a number from 0 to 9")?;
     if priority.is_some_and(|priority| priority > MAX_PRIORITY) {
         return Err(refused(&PRIORITY, "must be a number from 0 to 9"));
@@ -109,7 +104,7 @@ pub(super) fn take(state: &State, function: &FunctionKey, headers: &mut HeaderMa
     let wishes = Wishes {
         delay: span(&DELAY)?,
         expiry: span(&EXPIRY)?,
-        queue: queue.map(CompactString::from),
+        queue: text(headers, &QUEUE)?.map(CompactString::from),
         priority,
         key: text(headers, &KEY)?.map(|key| key_of(&KEY, key)).transpose()?,
         idempotency: idempotency.transpose()?,
@@ -214,7 +209,9 @@ mod tests {
         assert_eq!(asked(&[("x-xebec-async", "true")]).unwrap(), Asked::Header);
         assert_eq!(asked(&[("x-xebec-async", "false")]).unwrap(), Asked::No);
         assert_eq!(asked(&[("x-xebec-async", "please")]).unwrap_err().code, "XB1011");
-        for prefer in ["respond-async", "wait=10, Respond-Async", "respond-async; x=1", "return=minimal,respond-async"] {
+        for prefer in
+            ["respond-async", "wait=10, Respond-Async", "respond-async; x=1", "return=minimal,respond-async"]
+        {
             assert_eq!(asked(&[("prefer", prefer)]).unwrap(), Asked::Prefer, "{prefer}");
         }
         assert_eq!(asked(&[("prefer", "return=minimal")]).unwrap(), Asked::No);

@@ -27,6 +27,9 @@ const BATCH_WAIT: Duration = Duration::from_secs(1);
 const MAX_CONSUMED: usize = 16;
 const MAX_SCHEDULES: usize = 32;
 
+/// The longest name of a queue.
+const MAX_QUEUE_BYTES: usize = 128;
+
 /// Outcomes without an answer that may be tried again.
 const OUTCOMES: [&str; 6] = ["timeout", "crash", "out_of_memory", "failed_init", "bad_response", "internal"];
 
@@ -34,10 +37,14 @@ const OUTCOMES: [&str; 6] = ["timeout", "crash", "out_of_memory", "failed_init",
 ///
 /// # Errors
 /// `XB1001` for a bad name, `XB1004` for a value out of bounds, naming the field.
-pub(super) fn delivery(control: &dyn Control, tenant: &Tenant, wanted: &ManifestAsync) -> Result<Delivery, Error> {
+pub(super) fn delivery(
+    control: &dyn Control,
+    tenant: &Tenant,
+    wanted: &ManifestAsync,
+) -> Result<Delivery, Error> {
     let default = Delivery::default();
     if let Some(queue) = &wanted.queue {
-        check_dns_label("async.queue", queue)?;
+        check_queue("async.queue", queue)?;
     }
     consumes(wanted)?;
     if let Some(concurrency) = wanted.concurrency {
@@ -69,11 +76,14 @@ pub(super) fn delivery(control: &dyn Control, tenant: &Tenant, wanted: &Manifest
 
 fn consumes(wanted: &ManifestAsync) -> Result<(), Error> {
     if wanted.consumes.len() > MAX_CONSUMED {
-        return Err(bad("async.consumes", format!("at most {MAX_CONSUMED} queues, not {}", wanted.consumes.len())));
+        return Err(bad(
+            "async.consumes",
+            format!("at most {MAX_CONSUMED} queues, not {}", wanted.consumes.len()),
+        ));
     }
     let mut seen = BTreeSet::new();
     for queue in &wanted.consumes {
-        check_dns_label("async.consumes", queue)?;
+        check_queue("async.consumes", queue)?;
         if !seen.insert(queue) {
             return Err(bad("async.consumes", format!("{queue:?} is there twice")));
         }
@@ -95,9 +105,8 @@ fn retry(wanted: &ManifestRetry) -> Result<Retry, Error> {
             return Err(bad("async.retry.outcomes", message).with_hint(OUTCOMES.join(", ")));
         }
     }
-    let wait = |field, span: Option<Span>, most, default| {
-        span.map_or(Ok(default), |span| millis(field, span, most))
-    };
+    let wait =
+        |field, span: Option<Span>, most, default| span.map_or(Ok(default), |span| millis(field, span, most));
     let min_wait_ms = wait("async.retry.min-wait", wanted.min_wait, DAY, default.min_wait_ms)?;
     // Who raises the first wait above the usual longest one means both.
     let longest = default.max_wait_ms.max(min_wait_ms);
@@ -126,6 +135,16 @@ fn millis(field: &str, span: Span, most_seconds: u64) -> Result<u64, Error> {
         return Err(bad(field, format!("it is {span}; it may be at most {}", Span(most))));
     }
     Ok(u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Looser than our other names: those of other frameworks' queues fit as well.
+fn check_queue(field: &str, name: &str) -> Result<(), Error> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if (1..=MAX_QUEUE_BYTES).contains(&name.len()) && name.bytes().all(plain) {
+        return Ok(());
+    }
+    let rule = format!("1 to {MAX_QUEUE_BYTES} letters, digits, -, _ and .");
+    Err(Error::invalid("XB1001", format!("{field}: {name:?} is not a queue's name")).with_hint(rule))
 }
 
 fn bad(field: &str, message: impl std::fmt::Display) -> Error {
@@ -167,7 +186,7 @@ pub(crate) fn recipient(
         return Ok(Recipient::Function(found.unwrap_or(own)));
     }
     if let Some(name) = text.strip_prefix("queue:") {
-        check_dns_label(field, name)?;
+        check_queue(field, name)?;
         return Ok(Recipient::Queue(name.into()));
     }
     let url = text.parse::<Uri>().ok();
@@ -224,8 +243,9 @@ pub(crate) fn schedule(wanted: &ManifestSchedule) -> Result<Schedule, Error> {
         },
         (None, None, Some(at)) => When::At { at: moment("at", at)? },
         _ => {
-            return Err(fault("it needs exactly one of cron, every and at")
-                .with_hint("for example cron = \"0 3 * * *\", every = \"5m\" or at = \"2026-12-24T18:00:00Z\""));
+            return Err(fault("it needs exactly one of cron, every and at").with_hint(
+                "for example cron = \"0 3 * * *\", every = \"5m\" or at = \"2026-12-24T18:00:00Z\"",
+            ));
         }
     };
     Ok(Schedule {

@@ -62,8 +62,7 @@ pub(super) async fn list(
     let mut cursor: Option<String> = None;
     let more = loop {
         let left = filter.limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
-        let mut request =
-            client.request(Method::GET, "messages").query(&[("limit", left.min(PAGE).max(1))]);
+        let mut request = client.request(Method::GET, "messages").query(&[("limit", left.min(PAGE).max(1))]);
         let wanted = [
             ("queue", filter.queue.as_deref()),
             ("function", filter.function.as_deref()),

@@ -87,7 +87,8 @@ impl Frame {
         let functions = after.functions.iter().map(|function| {
             let live = &function.live;
             // What came meanwhile began with nothing.
-            let then = before.function(&function.name, &function.door).map(|then| then.live).unwrap_or_default();
+            let then =
+                before.function(&function.name, &function.door).map(|then| then.live).unwrap_or_default();
             let key = (function.door.clone(), function.name.clone());
             let durations = after.durations.get(&key);
             let micros = |share| {
@@ -184,8 +185,19 @@ impl Frame {
     }
 
     fn function_lines(&self, room: usize) -> Vec<Line> {
-        let header =
-            ["FUNCTION", "DOOR", "CALLS/S", "P50", "P99", "ERR/S", "IN FLIGHT", "WAITING", "INSTANCES", "CALLS", "ERRORS"];
+        let header = [
+            "FUNCTION",
+            "DOOR",
+            "CALLS/S",
+            "P50",
+            "P99",
+            "ERR/S",
+            "IN FLIGHT",
+            "WAITING",
+            "INSTANCES",
+            "CALLS",
+            "ERRORS",
+        ];
         let marked = match self.sort {
             Sort::Name => 0,
             Sort::Rate => 2,
@@ -237,9 +249,10 @@ fn columns<'h>(
     let all = rows.len();
     let fits = if all < room { all } else { room.saturating_sub(2) };
     let rows: Vec<_> = rows.take(fits).collect();
-    let titles = header.iter().enumerate().map(|(at, title)| {
-        if marked == Some(at) { format!("{title}▾") } else { (*title).to_owned() }
-    });
+    let titles = header
+        .iter()
+        .enumerate()
+        .map(|(at, title)| if marked == Some(at) { format!("{title}▾") } else { (*title).to_owned() });
     let titles: Vec<String> = titles.collect();
     let width = |at: usize| {
         let widest = rows.iter().map(|(cells, _)| cells[at].chars().count()).max().unwrap_or(0);
@@ -276,14 +289,17 @@ fn shortened(name: &str) -> String {
 }
 
 fn took(micros: Option<u64>) -> String {
-    micros.map_or_else(|| "-".to_owned(), |micros| {
-        // Estimates: three digits are more than enough.
-        match Duration::from_micros(micros) {
-            took if took < Duration::from_millis(1) => output::micros(micros),
-            took if took < Duration::from_secs(1) => format!("{:.1} ms", took.as_secs_f64() * 1e3),
-            took => format!("{:.1} s", took.as_secs_f64()),
-        }
-    })
+    micros.map_or_else(
+        || "-".to_owned(),
+        |micros| {
+            // Estimates: three digits are more than enough.
+            match Duration::from_micros(micros) {
+                took if took < Duration::from_millis(1) => output::micros(micros),
+                took if took < Duration::from_secs(1) => format!("{:.1} ms", took.as_secs_f64() * 1e3),
+                took => format!("{:.1} s", took.as_secs_f64()),
+            }
+        },
+    )
 }
 
 fn per_second(rate: f64) -> String {

@@ -14,7 +14,9 @@ pub(super) fn read(metrics: &str, tenant: &str) -> Histograms {
         let Some(rest) = line.strip_prefix(SERIES) else { continue };
         let Some((labels, value)) = rest.rsplit_once("} ") else { continue };
         let of = |name: &str| label(labels, name);
-        let (Some(door), Some(function), Some(edge)) = (of("door"), of("function"), of("le")) else { continue };
+        let (Some(door), Some(function), Some(edge)) = (of("door"), of("function"), of("le")) else {
+            continue;
+        };
         if of("tenant") != Some(tenant) {
             continue;
         }
@@ -36,7 +38,11 @@ fn label<'l>(labels: &'l str, name: &str) -> Option<&'l str> {
 
 /// Which share of the calls that ended between two moments took at most how long; spread evenly within a
 /// bucket. `None` where there were none.
-pub(super) fn quantile(before: Option<&Vec<(f64, u64)>>, after: &[(f64, u64)], share: f64) -> Option<Duration> {
+pub(super) fn quantile(
+    before: Option<&Vec<(f64, u64)>>,
+    after: &[(f64, u64)],
+    share: f64,
+) -> Option<Duration> {
     // A server that was started again counts from nothing.
     let total_before = before.and_then(|before| before.last()).map_or(0, |(_, count)| *count);
     let before = before.filter(|before| {

@@ -29,7 +29,8 @@ impl Sample {
         // A server without queues is watched for its functions.
         let lanes = async { Ok(client.get::<Vec<LaneStats>>("queues").await.unwrap_or_default()) };
         let (functions, lanes, metrics) = tokio::try_join!(functions, lanes, client.metrics())?;
-        let tenant = functions.first().map_or_else(|| Tenant::default().to_string(), |one| one.tenant.clone());
+        let tenant =
+            functions.first().map_or_else(|| Tenant::default().to_string(), |one| one.tenant.clone());
         let durations = metrics.map(|text| latency::read(&text, &tenant)).unwrap_or_default();
         let mut functions: Vec<Function> = functions
             .into_iter()
