@@ -15,6 +15,8 @@
 pub mod blobs;
 pub mod logs;
 pub mod memory_queue;
+pub mod queue;
+pub mod queue_model;
 pub mod records;
 pub mod small_disk;
 pub mod store;
