@@ -57,6 +57,22 @@ fn text(server: &ServerArguments, answer: &FunctionAnswer, recent: &RecordPage) 
     );
     let policy = &function.policy;
     field("Scale", format!("{} to {} instances", policy.min_instances, policy.max_instances));
+    let delivery = &policy.delivery;
+    if *delivery != xebec_core::policy::Delivery::default() {
+        field(
+            "Async",
+            format!(
+                "queue {}, {} at a time, {} attempts",
+                delivery.queue, delivery.concurrency, delivery.retry.attempts
+            ),
+        );
+    }
+    for queue in &delivery.consumes {
+        field("Consumes", queue.to_string());
+    }
+    for schedule in &policy.schedules {
+        field("Schedule", format!("{}: {}", schedule.name, super::schedule::when(&schedule.when)));
+    }
     field("Deployed", format!("{} ago", output::age(function.updated)));
     if let Some(manifest) = &answer.manifest {
         for (name, value) in &manifest.env {

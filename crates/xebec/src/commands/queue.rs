@@ -91,7 +91,7 @@ enum Action {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true)]
 struct Which {
-    /// These
+    /// Those with these ids
     #[arg(conflicts_with = "all")]
     ids: Vec<InvocationId>,
     /// Those in this queue
@@ -100,7 +100,7 @@ struct Which {
     /// Those for this function
     #[arg(long, conflicts_with = "all")]
     function: Option<String>,
-    /// All of the tenant
+    /// All there are
     #[arg(long)]
     all: bool,
 }

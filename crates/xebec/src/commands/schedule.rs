@@ -63,30 +63,22 @@ enum Action {
 }
 
 #[derive(Debug, clap::Args)]
-#[group(id = "when", required = true, multiple = false, args = ["cron", "every", "at"])]
 struct Create {
     /// Its name
     name: String,
     /// The function that it calls
     #[arg(long)]
     function: String,
-    /// A cron expression: five fields, six with seconds first, or e.g. `@daily`
-    #[arg(long, value_name = "EXPRESSION")]
-    cron: Option<String>,
+    #[command(flatten)]
+    times: Times,
     /// The time zone of --cron, e.g. `Europe/Berlin`; left out: UTC
     #[arg(long, requires = "cron")]
     zone: Option<String>,
-    /// A steady interval, e.g. `5m`
-    #[arg(long, value_name = "SPAN")]
-    every: Option<String>,
-    /// Once: `2026-12-24T18:00:00+01:00`, `2026-12-24 18:00` (local time), or `+10m` from now
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    at: Option<Timestamp>,
     /// What becomes of times that passed while no server ran
     #[arg(long, value_enum, default_value_t = MissedName::Once)]
     missed: MissedName,
     /// The body; `@file` reads it from a file
-    #[arg(short = 'd', long = "body", alias = "data", default_value = "")]
+    #[arg(short = 'd', long = "body", alias = "data", default_value = "", hide_default_value = true)]
     body: String,
     /// The method
     #[arg(short = 'X', long, default_value = "POST")]
@@ -103,6 +95,21 @@ struct Create {
     /// Change it if there is one of that name
     #[arg(long)]
     replace: bool,
+}
+
+/// When it fires.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Times {
+    /// A cron expression: five fields, six with seconds first, or e.g. `@daily`
+    #[arg(long, value_name = "EXPRESSION")]
+    cron: Option<String>,
+    /// A steady interval, e.g. `5m`
+    #[arg(long, value_name = "SPAN")]
+    every: Option<String>,
+    /// Once: `2026-12-24T18:00:00+01:00`, `2026-12-24 18:00` (local time), or `+10m` from now
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    at: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -181,11 +188,11 @@ impl Create {
             function: self.function,
             schedule: ManifestSchedule {
                 name: self.name.as_str().into(),
-                cron: self.cron,
+                cron: self.times.cron,
                 zone: self.zone,
-                every: self.every,
+                every: self.times.every,
                 from: None,
-                at: self.at.map(|at| at.to_string()),
+                at: self.times.at.map(|at| at.to_string()),
                 missed: match self.missed {
                     MissedName::Skip => Missed::Skip,
                     MissedName::Once => Missed::Once,
@@ -221,7 +228,7 @@ async fn steer(client: &Client, names: Vec<String>, verb: &str, format: Format) 
 }
 
 /// When it fires, as it was written.
-fn when(when: &When) -> String {
+pub(super) fn when(when: &When) -> String {
     match when {
         When::Cron { cron, zone: None } => format!("cron {cron}"),
         When::Cron { cron, zone: Some(zone) } => format!("cron {cron} ({zone})"),
