@@ -28,6 +28,8 @@ mod schema;
 mod select;
 mod settle;
 mod sql;
+#[cfg(test)]
+mod sql_plans;
 mod task;
 mod upkeep;
 mod work;

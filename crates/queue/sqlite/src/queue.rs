@@ -102,7 +102,7 @@ impl Queue for SqliteQueue {
     async fn list(&self, query: &EntryQuery) -> Result<EntryPage, Error> {
         let after = match &query.cursor {
             None => 0,
-            Some(cursor) => cursor.parse().map_err(|_| not_a_cursor(cursor))?,
+            Some(cursor) => place_of(cursor)?,
         };
         let filter = Filter::of(query.state.as_deref())?;
         let limit = query.limit.map_or(PAGE, |limit| (limit as usize).clamp(1, PAGE));
@@ -266,6 +266,8 @@ impl SqliteQueue {
     }
 }
 
-fn not_a_cursor(cursor: &str) -> Error {
-    Error::invalid("XB4014", format!("{cursor:?} is not where a page ended"))
+/// Where a page ended.
+fn place_of(cursor: &str) -> Result<i64, Error> {
+    let place = cursor.parse::<u64>().ok().and_then(|place| i64::try_from(place).ok());
+    place.ok_or_else(|| Error::invalid("XB4014", format!("{cursor:?} is not where a page ended")))
 }

@@ -49,9 +49,9 @@ statements! {
     NEXT_DUE = "SELECT due FROM messages WHERE lane = ?1 AND phase = 0 ORDER BY due LIMIT 1";
 
     /// The one of a key that runs or may run.
-    FRONT = "SELECT seq, phase FROM messages WHERE lane = ?1 AND key = ?2 AND held = 0 AND phase < 3 LIMIT 1";
+    FRONT = "SELECT seq, phase FROM messages INDEXED BY messages_of_key WHERE lane = ?1 AND key = ?2 AND held = 0 AND phase < 3 LIMIT 1";
     /// The first that waits behind it.
-    BEHIND = "SELECT seq, phase FROM messages WHERE lane = ?1 AND key = ?2 AND held = 1 AND phase < 3
+    BEHIND = "SELECT seq, phase FROM messages INDEXED BY messages_of_key WHERE lane = ?1 AND key = ?2 AND held = 1 AND phase < 3
         ORDER BY seq LIMIT 1";
     HOLD = "UPDATE messages SET held = ?3 WHERE lane = ?1 AND seq = ?2";
 
