@@ -3,6 +3,7 @@
 
 use crate::origins;
 use jiff::{SignedDuration, Timestamp};
+use std::time::{Duration, Instant};
 use xebec_core::{Error, ports::records::Retention};
 use xebec_sqlite::{
     Database, Fault, Job,
@@ -10,8 +11,12 @@ use xebec_sqlite::{
     time::to_nanoseconds,
 };
 
-/// Rows that go in one transaction: few enough that nobody waits long for the writer.
-const CHUNK: u64 = 250;
+/// Rows that go in one transaction at most.
+const CHUNK: usize = 2000;
+
+/// How long one transaction may delete: nobody waits much longer for the writer, and yet as much goes as may
+/// come meanwhile.
+const STEP: Duration = Duration::from_millis(10);
 
 /// A table, its column of times, and how a row of it is deleted.
 #[derive(Clone, Copy)]
@@ -64,9 +69,9 @@ pub(crate) async fn trim(database: &Database, table: Table, retention: &Retentio
     let most = Kept { entries: signed(retention.entries), bytes: signed(retention.bytes) };
     let mut gone = 0;
     loop {
-        let deleted = database.write(Trim { table, oldest, most, deleted: 0 }).await?;
+        let (deleted, more) = database.write(Trim { table, oldest, most, deleted: 0, more: false }).await?;
         gone += deleted;
-        if deleted < CHUNK {
+        if !more {
             break;
         }
     }
@@ -79,10 +84,12 @@ struct Trim {
     oldest: i64,
     most: Kept,
     deleted: u64,
+    /// There may be more to delete.
+    more: bool,
 }
 
 impl Job for Trim {
-    type Output = u64;
+    type Output = (u64, bool);
 
     fn run(&mut self, connection: &Connection) -> Result<(), Fault> {
         let Table { name, time, delete } = self.table;
@@ -92,21 +99,27 @@ impl Job for Trim {
         let rows = rows.collect::<Result<Vec<(i64, i64)>, _>>()?;
         let kept = Kept::of(connection, name)?;
         let mut change = Kept::default();
-        self.deleted = 0;
+        let began = Instant::now();
+        self.more = rows.len() == CHUNK;
         for (seq, time) in rows {
             let within = kept.entries + change.entries <= self.most.entries
                 && kept.bytes + change.bytes <= self.most.bytes;
             if time >= self.oldest && within {
+                self.more = false;
+                break;
+            }
+            if began.elapsed() > STEP {
+                self.more = true;
                 break;
             }
             change.remove(delete(connection, seq)?);
-            self.deleted += 1;
         }
+        self.deleted = change.entries.unsigned_abs();
         change.change(connection, name)
     }
 
-    fn settle(self) -> u64 {
-        self.deleted
+    fn settle(self) -> (u64, bool) {
+        (self.deleted, self.more)
     }
 }
 
@@ -122,7 +135,7 @@ pub(crate) async fn delete_where(
         let deleted =
             database.write(DeleteWhere { table, condition, value: value.clone(), deleted: 0 }).await?;
         gone += deleted;
-        if deleted < CHUNK {
+        if deleted == 0 {
             return clean_up(database, gone).await;
         }
     }
@@ -144,10 +157,14 @@ impl Job for DeleteWhere {
         let mut statement = connection.prepare_cached(&sql)?;
         let rows = statement.query_map([&self.value], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
         let mut change = Kept::default();
-        for seq in &rows {
-            change.remove(delete(connection, *seq)?);
+        let began = Instant::now();
+        for seq in rows {
+            change.remove(delete(connection, seq)?);
+            if began.elapsed() > STEP {
+                break;
+            }
         }
-        self.deleted = rows.len() as u64;
+        self.deleted = change.entries.unsigned_abs();
         change.change(connection, name)
     }
 

@@ -35,7 +35,7 @@ fn record(index: usize, functions: usize, received: Timestamp) -> InvocationReco
         message: None,
         request_bytes: 120,
         response_bytes: 2048,
-        attempt: 0,
+        attempt: if index.is_multiple_of(1001) || index == 7 { 2 } else { 0 },
     }
 }
 
@@ -56,7 +56,18 @@ fn questions(since: Timestamp, until: Timestamp) -> Vec<(&'static str, RecordQue
             "crashes of a tenant",
             RecordQuery { tenant: Some(Tenant::new("t0")), outcome: crash, ..base.clone() },
         ),
+        (
+            "crashes of a tenant, in a window",
+            RecordQuery {
+                tenant: Some(Tenant::new("t0")),
+                outcome: Some("crash".to_owned()),
+                since: Some(since),
+                until: Some(until),
+                ..base.clone()
+            },
+        ),
         ("successes of a function", RecordQuery { outcome: Some("success".to_owned()), ..of(0) }),
+        ("of a quiet function, tried again", RecordQuery { attempt: Some(2), ..of(7) }),
         ("in a window", RecordQuery { since: Some(since), until: Some(until), ..base }),
     ]
 }
@@ -103,10 +114,55 @@ async fn measure(total: usize, bar: Duration) {
             slow.push(name);
         }
     }
+    eprintln!("{rate:.0} records/s appended");
+    let oldest = at(total);
+    trim_while_appending(&records, total, oldest).await;
     drop(records);
-    let bytes = std::fs::metadata(directory.path().join("records.db")).unwrap().len();
-    eprintln!("{rate:.0} records/s appended; {} bytes each", bytes / total as u64);
+    tell_sizes(directory.path(), total);
     assert!(slow.is_empty(), "above {bar:?}: {slow:?}");
+}
+
+/// Trims a tenth away while 10,000 a second come; tells how long either took.
+async fn trim_while_appending(records: &xebec_records::SqliteRecords, total: usize, newest: Timestamp) {
+    let keep = Retention { seconds: u64::MAX, entries: total as u64 * 9 / 10, bytes: u64::MAX };
+    let trimming = async {
+        let began = Instant::now();
+        (records.trim(&keep).await.unwrap(), began.elapsed())
+    };
+    let mut longest = Duration::ZERO;
+    let mut pace = tokio::time::interval(Duration::from_millis(50));
+    let mut batches = 0;
+    let mut trimming = std::pin::pin!(trimming);
+    let (gone, took) = loop {
+        tokio::select! {
+            trimmed = &mut trimming => break trimmed,
+            _ = pace.tick() => {}
+        }
+        let batch = (0..500).map(|index| record(index, 1000, newest)).collect();
+        let began = Instant::now();
+        let appending = records.append(batch);
+        tokio::select! {
+            trimmed = &mut trimming => break trimmed,
+            appended = appending => appended.unwrap(),
+        }
+        longest = longest.max(began.elapsed());
+        batches += 1;
+    };
+    eprintln!("{gone} trimmed in {took:?}, {batches} batches of 500 meanwhile, {longest:?} the longest");
+    assert!(gone >= total as u64 / 10);
+}
+
+/// What a record takes in the file, and what it is counted for.
+fn tell_sizes(directory: &std::path::Path, total: usize) {
+    let file = directory.join("records.db");
+    let connection = xebec_sqlite::rusqlite::Connection::open(&file).unwrap();
+    let number = |sql| connection.query_row(sql, [], |row| row.get::<_, f64>(0)).unwrap();
+    let entries = number("SELECT CAST(count(*) AS REAL) FROM records");
+    let counted = number("SELECT CAST(bytes AS REAL) FROM kept WHERE name = 'records'") / entries;
+    let free = number("SELECT CAST(freelist_count AS REAL) * 4096 FROM pragma_freelist_count");
+    let taken = (std::fs::metadata(&file).unwrap().len() as f64 - free) / entries;
+    eprintln!("{taken:.0} bytes each in the file, counted as {counted:.0}");
+    assert!((0.7..1.5).contains(&(counted / taken)), "{total} records");
 }
 
 #[tokio::test]
