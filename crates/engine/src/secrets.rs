@@ -50,7 +50,7 @@ impl Vault {
         let sealed = self
             .0
             .encrypt(&Nonce::from(nonce), payload)
-            .map_err(|_| Error::internal("XB4020", "the secret cannot be encrypted"))?;
+            .map_err(|_| Error::internal("XB4016", "the secret cannot be encrypted"))?;
         Ok((BASE64.encode(nonce), BASE64.encode(sealed)))
     }
 
@@ -266,6 +266,6 @@ fn missing(name: &str) -> Error {
 }
 
 fn undecipherable(name: &str) -> Error {
-    Error::internal("XB4020", format!("the secret {name:?} cannot be decrypted"))
+    Error::internal("XB4016", format!("the secret {name:?} cannot be decrypted"))
         .with_hint("the file secret.key in the data directory is not the one that it was encrypted with")
 }

@@ -41,12 +41,6 @@ pub(super) async fn list(
     Shared(state): Shared<Arc<State>>,
     Query(wanted): Query<ListParameters>,
 ) -> Result<Answer<MessageList>, Failure> {
-    if let Some(named) = &wanted.state
-        && !["waiting", "running", "dead"].contains(&named.as_str())
-    {
-        let message = format!("{named:?} is not a state; there are waiting, running and dead");
-        return Err(Error::invalid("XB1013", message).into());
-    }
     let function = wanted.function.map(|name| named(&state, &caller.tenant, &name));
     let query = EntryQuery {
         which: Selection { tenant: Some(caller.tenant), queue: wanted.queue, function, ids: None },
