@@ -1,0 +1,697 @@
+//! What one worker knows of the queue: every message's standing, and whose turn it is.
+//!
+//! It follows the stream, and may be a little behind it. That is never wrong, only late: whatever is decided
+//! from it is written on the condition that the message's record is still the one that was seen.
+
+use crate::{
+    lanes::{Crew, LaneState, Readiness, Ready, Turn, default_rules, token_of},
+    wire::{Holder, Key, Line, Phase, Record, Standing, WorkerId, line, unpack},
+};
+use bytes::Bytes;
+use jiff::Timestamp;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+use xebec_core::{
+    Digest, InvocationId, Tenant,
+    message::{Lane, Payload},
+    ports::queue::{ClaimId, LaneRules, Place},
+    rules::fairness::Fairness,
+};
+
+/// The present, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) time: Timestamp,
+    pub(crate) steady: Duration,
+}
+
+/// A message, as far as it is known.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) sequence: u64,
+    pub(crate) standing: Standing,
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) accepted: Timestamp,
+    pub(crate) blob: Option<Digest>,
+    /// Its payload, while there is room.
+    pub(crate) payload: Option<Bytes>,
+    priority: u8,
+    pub(crate) line: Option<Line>,
+    /// Someone here is about to change it.
+    pub(crate) busy: bool,
+    filed: Filed,
+    deadline: Option<Duration>,
+}
+
+impl Known {
+    /// Its place among those with its key, and among those that were due at the same time.
+    pub(crate) fn order(&self) -> u64 {
+        self.standing.order.unwrap_or(self.sequence)
+    }
+
+    /// What it stands like from now on, its place kept.
+    pub(crate) fn becomes(&self, phase: Phase) -> Standing {
+        Standing { order: Some(self.order()), ..self.standing.to(phase) }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Filed {
+    Nowhere,
+    Ready(Turn),
+    Later(Timestamp),
+}
+
+/// A claim of this worker.
+#[derive(Debug)]
+pub(crate) struct Holding {
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) members: HashSet<InvocationId>,
+    /// By the steady clock.
+    pub(crate) deadline: Duration,
+}
+
+/// What a claim shall have.
+#[derive(Debug)]
+pub(crate) struct Pick {
+    pub(crate) claim: ClaimId,
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) members: Vec<InvocationId>,
+}
+
+/// What one worker knows of the queue.
+#[derive(Debug)]
+pub(crate) struct Index {
+    worker: WorkerId,
+    crew: Crew,
+    pub(crate) entries: HashMap<InvocationId, Known>,
+    pub(crate) lanes: HashMap<Arc<Lane>, LaneState>,
+    rules: HashMap<Lane, LaneRules>,
+    limits: HashMap<Tenant, u32>,
+    fairness: Fairness,
+    foreign: HashMap<Tenant, u32>,
+    /// Waiting and not yet due.
+    later: BTreeSet<(Timestamp, InvocationId)>,
+    /// When leases run out.
+    deadlines: BTreeSet<(Duration, InvocationId)>,
+    /// Lanes that may be claimed from after a while.
+    soon: HashMap<Arc<Lane>, Duration>,
+    pub(crate) paused: HashMap<String, (u64, Option<Place>)>,
+    pub(crate) holdings: HashMap<ClaimId, Holding>,
+    /// Own claims that may have nothing left.
+    perhaps_over: Vec<ClaimId>,
+    claims: u64,
+    /// Messages this worker is said to run, of which it knows nothing.
+    orphans: BTreeSet<InvocationId>,
+    /// What went before the stream told: its sequence.
+    ahead: BTreeMap<u64, InvocationId>,
+    ahead_of: HashMap<InvocationId, u64>,
+    /// Who stands in which line, first accepted first.
+    lines: HashMap<Line, BTreeSet<(u64, InvocationId)>>,
+    tickets: HashMap<InvocationId, (Line, u64)>,
+    /// The stream was read up to here.
+    pub(crate) position: u64,
+    /// And to its end, once.
+    pub(crate) synced: bool,
+    cache_left: usize,
+}
+
+impl Index {
+    pub(crate) fn new(worker: WorkerId, cache_bytes: usize) -> Self {
+        Self {
+            crew: Crew::new(&worker),
+            worker,
+            entries: HashMap::new(),
+            lanes: HashMap::new(),
+            rules: HashMap::new(),
+            limits: HashMap::new(),
+            fairness: Fairness::default(),
+            foreign: HashMap::new(),
+            later: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            soon: HashMap::new(),
+            paused: HashMap::new(),
+            holdings: HashMap::new(),
+            perhaps_over: Vec::new(),
+            claims: 0,
+            orphans: BTreeSet::new(),
+            ahead: BTreeMap::new(),
+            ahead_of: HashMap::new(),
+            lines: HashMap::new(),
+            tickets: HashMap::new(),
+            position: 0,
+            synced: false,
+            cache_left: cache_bytes,
+        }
+    }
+
+    pub(crate) fn holder(&self, claim: ClaimId) -> Holder {
+        Holder { worker: self.worker.clone(), claim: claim.0 }
+    }
+
+    /// Takes in a record: from the stream, or because it was just written or read.
+    pub(crate) fn apply(&mut self, record: Record, now: Now) {
+        match &record.key {
+            Key::Message(id) => {
+                self.apply_message(*id, record, now);
+                self.sweep(now);
+            }
+            Key::Pause(hash) => self.apply_pause(hash.clone(), &record, now),
+            Key::Ticket(line, id) => self.apply_ticket(*line, *id, &record, now),
+            Key::Once(_) => {}
+        }
+    }
+
+    fn apply_ticket(&mut self, line: Line, id: InvocationId, record: &Record, now: Now) {
+        if self.tickets.get(&id).is_some_and(|(_, sequence)| *sequence >= record.sequence) {
+            return;
+        }
+        self.drop_ticket(&id, now);
+        if !record.payload.is_empty() {
+            self.tickets.insert(id, (line, record.sequence));
+            self.lines.entry(line).or_default().insert((record.sequence, id));
+            self.file(&id, now);
+        }
+    }
+
+    /// A message left its line: the next one steps forward.
+    fn drop_ticket(&mut self, id: &InvocationId, now: Now) {
+        let Some((line, sequence)) = self.tickets.remove(id) else { return };
+        let Some(places) = self.lines.get_mut(&line) else { return };
+        places.remove(&(sequence, *id));
+        match places.first().copied() {
+            Some((_, next)) => self.file(&next, now),
+            None => {
+                self.lines.remove(&line);
+            }
+        }
+    }
+
+    /// Messages at the head of their lines of which nothing else is known.
+    pub(crate) fn strangers(&self) -> Vec<InvocationId> {
+        let heads = self.lines.values().filter_map(|places| places.first());
+        heads.map(|(_, id)| *id).filter(|id| !self.entries.contains_key(id)).take(100).collect()
+    }
+
+    /// A message that does not exist stands in no line.
+    pub(crate) fn no_stranger(&mut self, id: &InvocationId, now: Now) {
+        if !self.entries.contains_key(id) {
+            self.drop_ticket(id, now);
+        }
+    }
+
+    fn apply_message(&mut self, id: InvocationId, record: Record, now: Now) {
+        let known = self.entries.get(&id).map(|known| known.sequence);
+        let seen = known.max(self.ahead_of.get(&id).copied());
+        if seen.is_some_and(|seen| seen >= record.sequence) {
+            return;
+        }
+        let Some(standing) = record.living().cloned() else {
+            self.remove(&id, now);
+            self.ahead.insert(record.sequence, id);
+            self.ahead_of.insert(id, record.sequence);
+            return;
+        };
+        if known.is_none() && !self.introduce(id, &record, &standing) {
+            return;
+        }
+        self.uncount(&id);
+        let Some(known) = self.entries.get_mut(&id) else { return };
+        let before = known.standing.run().map(|run| run.holder.clone());
+        let renewed = known.standing.run().map(|run| (&run.holder, run.term))
+            != standing.run().map(|run| (&run.holder, run.term));
+        if renewed || known.deadline.is_none() {
+            known.deadline = standing.run().map(|run| now.steady + run.lease());
+        }
+        known.standing = standing;
+        known.sequence = record.sequence;
+        let still = before.as_ref().is_some_and(|holder| known.standing.held_by(holder));
+        self.count(&id, now);
+        if let Some(holder) = before.filter(|_| !still) {
+            self.leave(&holder, &id);
+        }
+    }
+
+    /// A message that was not known: `false` where it cannot be read.
+    fn introduce(&mut self, id: InvocationId, record: &Record, standing: &Standing) -> bool {
+        let message = match unpack(&record.payload) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::error!(%id, %error, "a message of the queue cannot be read");
+                return false;
+            }
+        };
+        let line = line(&message);
+        let lane = self.lane(&message.lane);
+        let blob = match message.call.body {
+            Payload::Blob { digest, .. } => Some(digest),
+            Payload::Inline(_) => None,
+        };
+        let payload = (record.payload.len() <= self.cache_left).then(|| record.payload.clone());
+        self.cache_left -= payload.as_ref().map_or(0, Bytes::len);
+        self.entries.insert(
+            id,
+            Known {
+                // Counted as waiting first, then as what it is.
+                sequence: record.sequence,
+                standing: standing.to(Phase::Gone),
+                lane,
+                accepted: message.accepted,
+                blob,
+                payload,
+                priority: message.priority,
+                line,
+                busy: false,
+                filed: Filed::Nowhere,
+                deadline: None,
+            },
+        );
+        true
+    }
+
+    fn lane(&mut self, lane: &Lane) -> Arc<Lane> {
+        if let Some((known, _)) = self.lanes.get_key_value(lane) {
+            return known.clone();
+        }
+        let rules = self.rules.get(lane).copied().unwrap_or_else(|| default_rules(lane));
+        let paused = self.paused.values().filter_map(|(_, place)| place.as_ref()).any(|p| p.covers(lane));
+        let shared = Arc::new(lane.clone());
+        self.lanes.insert(shared.clone(), LaneState::new(lane, rules, paused));
+        self.fairness.limit_lane(lane, Some(rules.concurrency));
+        shared
+    }
+
+    /// A message that is no more.
+    pub(crate) fn remove(&mut self, id: &InvocationId, now: Now) {
+        self.uncount(id);
+        let Some(known) = self.entries.remove(id) else { return };
+        if let Some(run) = known.standing.run() {
+            self.leave(&run.holder, id);
+        }
+        self.cache_left += known.payload.as_ref().map_or(0, Bytes::len);
+        self.look_at(&known.lane, now);
+    }
+
+    /// Removes a message, unless it changed since it was seen with this sequence.
+    pub(crate) fn vanished(&mut self, id: &InvocationId, sequence: u64, now: Now) {
+        if self.entries.get(id).is_some_and(|known| known.sequence == sequence) {
+            self.remove(id, now);
+        }
+    }
+
+    /// Takes a message out of all books.
+    fn uncount(&mut self, id: &InvocationId) {
+        self.unfile(id);
+        self.orphans.remove(id);
+        let Some(known) = self.entries.get_mut(id) else { return };
+        if let Some(deadline) = known.deadline {
+            self.deadlines.remove(&(deadline, *id));
+        }
+        let Some(lane) = self.lanes.get_mut(&known.lane) else { return };
+        match &known.standing.phase {
+            Phase::Waiting => {
+                lane.waiting.remove(&(known.standing.due, *id));
+            }
+            Phase::Dead { .. } => lane.dead -= 1,
+            Phase::Gone => {}
+            Phase::Running(run) => {
+                lane.running -= 1;
+                let (holder, shared) = (run.holder.clone(), known.lane.clone());
+                if let Some(members) = lane.foreign.get_mut(&holder) {
+                    *members -= 1;
+                    if *members == 0 {
+                        lane.foreign.remove(&holder);
+                        self.foreign_claims(&shared, false);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Enters a message into all books.
+    fn count(&mut self, id: &InvocationId, now: Now) {
+        let Some(known) = self.entries.get_mut(id) else { return };
+        let Some(lane) = self.lanes.get_mut(&known.lane) else { return };
+        let shared = known.lane.clone();
+        match &known.standing.phase {
+            Phase::Waiting => {
+                lane.waiting.insert((known.standing.due, *id));
+            }
+            Phase::Dead { .. } => lane.dead += 1,
+            Phase::Gone => {}
+            Phase::Running(run) => {
+                lane.running += 1;
+                let own = run.holder.worker == self.worker;
+                let holding = self.holdings.get(&ClaimId(run.holder.claim));
+                let holding = holding.filter(|holding| own && holding.members.contains(id));
+                if let Some(holding) = holding {
+                    known.deadline = Some(holding.deadline);
+                } else if own {
+                    self.orphans.insert(*id);
+                } else {
+                    let members = lane.foreign.entry(run.holder.clone()).or_insert(0);
+                    *members += 1;
+                    if *members == 1 {
+                        self.foreign_claims(&shared, true);
+                    }
+                }
+            }
+        }
+        if let Some(known) = self.entries.get(id)
+            && let Some(deadline) = known.deadline
+        {
+            self.deadlines.insert((deadline, *id));
+        }
+        self.file(id, now);
+        self.look_at(&shared, now);
+    }
+
+    /// Another worker has one claim more, or less, of a lane.
+    fn foreign_claims(&mut self, lane: &Arc<Lane>, more: bool) {
+        let of_tenant = self.foreign.entry(lane.tenant.clone()).or_insert(0);
+        *of_tenant = if more { of_tenant.saturating_add(1) } else { of_tenant.saturating_sub(1) };
+        if *of_tenant == 0 {
+            self.foreign.remove(&lane.tenant);
+        }
+        self.set_limits(lane);
+    }
+
+    /// What the other workers hold is not ours to claim.
+    fn set_limits(&mut self, lane: &Arc<Lane>) {
+        if let Some(state) = self.lanes.get(lane) {
+            let foreign = u32::try_from(state.foreign.len()).unwrap_or(u32::MAX);
+            self.fairness.limit_lane(lane, Some(state.rules.concurrency.saturating_sub(foreign)));
+        }
+        if let Some(limit) = self.limits.get(&lane.tenant) {
+            let foreign = self.foreign.get(&lane.tenant).copied().unwrap_or(0);
+            self.fairness.limit_tenant(&lane.tenant, Some(limit.saturating_sub(foreign)));
+        }
+    }
+
+    /// A message is no longer part of an own claim; the claim ends with its last.
+    fn leave(&mut self, holder: &Holder, id: &InvocationId) {
+        if holder.worker == self.worker {
+            self.not_claimed(ClaimId(holder.claim), id);
+        }
+    }
+
+    fn unfile(&mut self, id: &InvocationId) {
+        let Some(known) = self.entries.get_mut(id) else { return };
+        match std::mem::replace(&mut known.filed, Filed::Nowhere) {
+            Filed::Nowhere => {}
+            Filed::Later(due) => {
+                self.later.remove(&(due, *id));
+            }
+            Filed::Ready(turn) => {
+                if let Some(lane) = self.lanes.get_mut(&known.lane) {
+                    lane.ready.remove(&turn);
+                }
+            }
+        }
+    }
+
+    /// Puts a message where it will be found when it may begin.
+    pub(crate) fn file(&mut self, id: &InvocationId, now: Now) {
+        self.unfile(id);
+        let Some(known) = self.entries.get_mut(id) else { return };
+        let Some(lane) = self.lanes.get_mut(&known.lane) else { return };
+        if known.busy || known.standing.phase != Phase::Waiting {
+            return;
+        }
+        let order = known.order();
+        if let Some(line) = &known.line
+            && self.lines.get(line).and_then(|places| places.first()).is_none_or(|(_, first)| first != id)
+        {
+            return;
+        }
+        if known.standing.due > now.time {
+            known.filed = Filed::Later(known.standing.due);
+            self.later.insert((known.standing.due, *id));
+            return;
+        }
+        let due = known.standing.due;
+        let turn = Turn { priority: Reverse(known.priority), due, order, id: *id };
+        let token = token_of(id, known.line);
+        known.filed = Filed::Ready(turn);
+        lane.ready.insert(turn, Ready { token, since: now.steady });
+        let shared = known.lane.clone();
+        self.look_at(&shared, now);
+    }
+
+    /// Tells the turns whether a lane has something to begin.
+    fn look_at(&mut self, lane: &Arc<Lane>, now: Now) {
+        let Some(state) = self.lanes.get(lane) else { return };
+        let readiness = state.readiness(&self.crew, now.steady);
+        let empty = state.is_empty();
+        match readiness {
+            Readiness::Now => {
+                self.soon.remove(lane);
+                self.fairness.ready(lane);
+            }
+            Readiness::Later(wait) => {
+                self.soon.insert(lane.clone(), now.steady + wait);
+                self.fairness.idle(lane);
+            }
+            Readiness::Empty => {
+                self.soon.remove(lane);
+                self.fairness.idle(lane);
+            }
+        }
+        if empty && self.fairness.in_flight(lane) == 0 {
+            self.lanes.remove(lane);
+            self.fairness.limit_lane(lane, None);
+        }
+    }
+
+    /// Moves on to the present: what became due, claims that are over.
+    pub(crate) fn tick(&mut self, now: Now) {
+        while let Some((due, id)) = self.later.first().copied()
+            && due <= now.time
+        {
+            self.file(&id, now);
+        }
+        let soon: Vec<_> =
+            self.soon.iter().filter(|(_, at)| **at <= now.steady).map(|(lane, _)| lane.clone()).collect();
+        for lane in soon {
+            self.look_at(&lane, now);
+        }
+        self.sweep(now);
+    }
+
+    /// Ends claims that have nothing left.
+    fn sweep(&mut self, now: Now) {
+        for claim in std::mem::take(&mut self.perhaps_over) {
+            if self.holdings.get(&claim).is_none_or(|holding| !holding.members.is_empty()) {
+                continue;
+            }
+            let Some(holding) = self.holdings.remove(&claim) else { continue };
+            self.fairness.release(&holding.lane);
+            self.look_at(&holding.lane, now);
+        }
+    }
+
+    /// When [`Index::tick`] will have something to do, from now.
+    pub(crate) fn next_tick(&self, now: Now) -> Option<Duration> {
+        let due = self.later.first().map(|(due, _)| {
+            Duration::try_from(due.duration_since(now.time)).unwrap_or(Duration::ZERO)
+        });
+        let soon = self.soon.values().min().map(|at| at.saturating_sub(now.steady));
+        let lapse = self.deadlines.first().map(|(at, _)| at.saturating_sub(now.steady));
+        [due, soon, lapse].into_iter().flatten().min()
+    }
+
+    /// Running messages whose lease ran out, and those this worker is said to run without knowing it.
+    pub(crate) fn lapsed(&mut self, now: Now) -> Vec<(InvocationId, bool)> {
+        let late = self.deadlines.iter().take_while(|(at, _)| *at <= now.steady).map(|(_, id)| (*id, true));
+        let lost = self.orphans.iter().map(|id| (*id, false));
+        let mut found: Vec<_> = late.chain(lost).collect();
+        found.retain(|(id, _)| self.entries.get(id).is_some_and(|known| !known.busy));
+        for (id, _) in &found {
+            if let Some(known) = self.entries.get_mut(id) {
+                known.busy = true;
+            }
+        }
+        found
+    }
+
+    /// Nobody here is about to change it any more.
+    pub(crate) fn done_with(&mut self, id: &InvocationId, now: Now) {
+        if let Some(known) = self.entries.get_mut(id) {
+            known.busy = false;
+        }
+        self.file(id, now);
+    }
+
+    /// Picks what claims shall have, by whose turn it is.
+    pub(crate) fn pick(&mut self, most: usize, lease: Duration, now: Now) -> Vec<Pick> {
+        let mut picks = Vec::new();
+        while picks.len() < most && self.synced {
+            let Some(lane) = self.fairness.next() else { break };
+            let taken = match self.lanes.get_mut(&lane) {
+                Some(state) if state.readiness(&self.crew, now.steady) == Readiness::Now => {
+                    state.take(&self.crew, now.steady)
+                }
+                _ => Vec::new(),
+            };
+            let shared = self.lane(&lane);
+            if taken.is_empty() {
+                self.fairness.release(&lane);
+                self.look_at(&shared, now);
+                continue;
+            }
+            self.claims += 1;
+            let claim = ClaimId(self.claims);
+            for id in &taken {
+                if let Some(known) = self.entries.get_mut(id) {
+                    known.busy = true;
+                    known.filed = Filed::Nowhere;
+                }
+            }
+            let members = taken.iter().copied().collect();
+            let deadline = now.steady + lease;
+            self.holdings.insert(claim, Holding { lane: shared.clone(), members, deadline });
+            self.look_at(&shared, now);
+            picks.push(Pick { claim, lane: shared, members: taken });
+        }
+        picks
+    }
+
+    /// A message that was picked was not claimed after all.
+    pub(crate) fn not_claimed(&mut self, claim: ClaimId, id: &InvocationId) {
+        if let Some(holding) = self.holdings.get_mut(&claim) {
+            holding.members.remove(id);
+            if holding.members.is_empty() {
+                self.perhaps_over.push(claim);
+            }
+        }
+    }
+
+    /// Nobody will settle this claim: its messages go back.
+    pub(crate) fn forsake(&mut self, claim: ClaimId) {
+        let Some(holding) = self.holdings.get_mut(&claim) else { return };
+        self.orphans.extend(holding.members.drain());
+        self.perhaps_over.push(claim);
+    }
+
+    /// An own claim that is still good, and has this message.
+    pub(crate) fn holds(&self, claim: ClaimId, id: &InvocationId, now: Now) -> bool {
+        let holder = self.holder(claim);
+        self.holdings
+            .get(&claim)
+            .is_some_and(|held| held.deadline > now.steady && held.members.contains(id))
+            && self.entries.get(id).is_some_and(|known| known.standing.held_by(&holder))
+    }
+
+    /// Gives an own claim a new deadline.
+    pub(crate) fn renew(&mut self, claim: ClaimId, deadline: Duration) {
+        let Some(holding) = self.holdings.get_mut(&claim) else { return };
+        holding.deadline = deadline;
+        for id in &holding.members {
+            let Some(known) = self.entries.get_mut(id) else { continue };
+            if let Some(before) = known.deadline.replace(deadline) {
+                self.deadlines.remove(&(before, *id));
+            }
+            self.deadlines.insert((deadline, *id));
+        }
+    }
+
+    pub(crate) fn configure(&mut self, lane: &Lane, rules: LaneRules, now: Now) {
+        if rules == default_rules(lane) {
+            self.rules.remove(lane);
+        } else {
+            self.rules.insert(lane.clone(), rules);
+        }
+        if let Some((shared, state)) = self.lanes.get_key_value(lane).map(|(key, _)| key.clone()).and_then(|key| {
+            self.lanes.get_mut(lane).map(|state| (key, state))
+        }) {
+            state.rules = rules;
+            self.set_limits(&shared);
+            self.look_at(&shared, now);
+        }
+    }
+
+    pub(crate) fn limit(&mut self, tenant: &Tenant, claims: Option<u32>) {
+        match claims {
+            Some(claims) => self.limits.insert(tenant.clone(), claims),
+            None => self.limits.remove(tenant),
+        };
+        let foreign = self.foreign.get(tenant).copied().unwrap_or(0);
+        self.fairness.limit_tenant(tenant, claims.map(|claims| claims.saturating_sub(foreign)));
+    }
+
+    fn apply_pause(&mut self, hash: String, record: &Record, now: Now) {
+        if self.paused.get(&hash).is_some_and(|(sequence, _)| *sequence >= record.sequence) {
+            return;
+        }
+        let place = serde_json::from_slice(&record.payload).ok();
+        self.paused.insert(hash, (record.sequence, place));
+        self.repause(now);
+    }
+
+    fn repause(&mut self, now: Now) {
+        let places: Vec<Place> = self.paused.values().filter_map(|(_, place)| place.clone()).collect();
+        let mut changed = Vec::new();
+        for (lane, state) in &mut self.lanes {
+            let paused = places.iter().any(|place| place.covers(lane));
+            if paused != state.paused {
+                state.paused = paused;
+                changed.push(lane.clone());
+            }
+        }
+        for lane in changed {
+            self.look_at(&lane, now);
+        }
+    }
+
+    /// Other workers came or went.
+    pub(crate) fn crew(&mut self, others: &BTreeSet<WorkerId>, now: Now) {
+        self.crew.is(others);
+        let lanes: Vec<_> = self.lanes.keys().cloned().collect();
+        for lane in lanes {
+            self.look_at(&lane, now);
+        }
+    }
+
+    /// The stream was read up to here; `complete`: there was no more at that moment.
+    pub(crate) fn read_up_to(&mut self, sequence: u64, complete: bool) {
+        while let Some((at, id)) = self.ahead.first_key_value().map(|(at, id)| (*at, *id))
+            && at <= sequence
+        {
+            self.ahead.remove(&at);
+            if self.ahead_of.get(&id) == Some(&at) {
+                self.ahead_of.remove(&id);
+            }
+        }
+        self.position = sequence;
+        self.synced |= complete;
+    }
+
+    /// After the stream was read anew: what was not seen in it is no more.
+    pub(crate) fn keep_only(&mut self, seen: &HashSet<Key>, up_to: u64, now: Now) {
+        let over: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(id, known)| known.sequence <= up_to && !seen.contains(&Key::Message(**id)))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in over {
+            self.remove(&id, now);
+        }
+        let left = self.tickets.iter().filter(|(id, (line, at))| {
+            *at <= up_to && !seen.contains(&Key::Ticket(*line, **id))
+        });
+        let left: Vec<_> = left.map(|(id, _)| *id).collect();
+        for id in left {
+            self.drop_ticket(&id, now);
+        }
+        let paused = self.paused.len();
+        self.paused.retain(|hash, (at, _)| *at > up_to || seen.contains(&Key::Pause(hash.clone())));
+        if self.paused.len() != paused {
+            self.repause(now);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Ending a message's part of a claim.
+
+use crate::{
+    enqueue::Draft,
+    errors::Failure,
+    shared::{Shared, TRIES},
+    wire::{Key, Phase, Standing, Write},
+};
+use bytes::Bytes;
+use xebec_core::{
+    Error, InvocationId,
+    ports::queue::{ClaimId, Settled, Settlement, Verdict},
+};
+
+/// The longest reason that is kept, in bytes.
+const LONGEST_WHY: usize = 1000;
+
+impl Shared {
+    pub(crate) async fn settle(&self, claim: ClaimId, settlement: &Settlement) -> Result<Settled, Error> {
+        let id = &settlement.id;
+        if let Some(settled) = self.settled_before(claim, id).await? {
+            return Ok(settled);
+        }
+        let mut draft = Draft::of(&settlement.then);
+        let signature = self.link.log()?.sign();
+        for _ in 0..TRIES {
+            let payload = match settlement.verdict {
+                Verdict::Over => Some(Bytes::new()),
+                _ => self.payload(id).await?,
+            };
+            let Some(writes) = self.ending(claim, settlement, payload.clone()) else {
+                return Ok(Settled::Late);
+            };
+            let result = match payload {
+                Some(_) => {
+                    let mut writes = writes;
+                    writes.extend(draft.writes(&settlement.then)?);
+                    self.commit_as(&signature, &writes).await
+                }
+                None => Err(Failure::Conflict),
+            };
+            match result {
+                Ok(()) => return Ok(Settled::Yes),
+                Err(Failure::Conflict) => {
+                    self.refresh(&Key::Message(*id)).await?;
+                    self.look_up(&settlement.then, &mut draft).await?;
+                }
+                Err(failure) => {
+                    // It may be stored for all we know.
+                    self.doubtful.lock().insert((claim, *id), signature);
+                    return Err(failure.error());
+                }
+            }
+        }
+        Err(Failure::Conflict.error())
+    }
+
+    /// Whether a settlement that was not answered was made. `None`: it was not, or there was none.
+    async fn settled_before(&self, claim: ClaimId, id: &InvocationId) -> Result<Option<Settled>, Error> {
+        let Some(signature) = self.doubtful.lock().get(&(claim, *id)).cloned() else { return Ok(None) };
+        let found = self.refresh(&Key::Message(*id)).await?;
+        self.doubtful.lock().remove(&(claim, *id));
+        Ok(found.filter(|record| record.write == signature).map(|_| Settled::Yes))
+    }
+
+    /// What is to be written of the message itself; `None`: the lease ran out.
+    fn ending(&self, claim: ClaimId, settlement: &Settlement, payload: Option<Bytes>) -> Option<Vec<Write>> {
+        let now = self.now();
+        let index = self.index.lock();
+        let id = settlement.id;
+        let known = index.entries.get(&id).filter(|_| index.holds(claim, &id, now))?;
+        let payload = payload.unwrap_or_default();
+        Some(match &settlement.verdict {
+            Verdict::Over => Write::gone(id, known.line, known.sequence, &known.standing),
+            Verdict::Again { due, history, why } => {
+                let standing = Standing {
+                    due: *due,
+                    history: *history,
+                    why: Some(shortened(why)),
+                    ..known.becomes(Phase::Waiting)
+                };
+                vec![Write::change(id, known.sequence, standing, payload)]
+            }
+            Verdict::Dead { death, history, why } => {
+                let phase = Phase::Dead { since: now.time, death: *death };
+                let standing =
+                    Standing { history: *history, why: Some(shortened(why)), ..known.becomes(phase) };
+                Write::dead(id, known.line, known.sequence, standing, payload)
+            }
+        })
+    }
+}
+
+fn shortened(why: &str) -> String {
+    why[..why.floor_char_boundary(LONGEST_WHY)].to_owned()
+}
