@@ -5,10 +5,12 @@
 
 mod copy;
 mod fault;
+mod held;
 mod layout;
 mod upload;
 
 pub use copy::copy;
+pub use held::HeldBlobs;
 
 use async_trait::async_trait;
 use bytes::Bytes;

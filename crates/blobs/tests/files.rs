@@ -5,9 +5,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
-use xebec_blobs::{LocalBlobs, copy};
+use xebec_blobs::{HeldBlobs, LocalBlobs, copy};
 use xebec_conformance::small_disk::{fill, on_small_disk};
 use xebec_core::{Body, Digest, ports::blobs::Blobs as _};
 
@@ -154,4 +155,21 @@ fn a_full_disk_stops_puts_only() {
             blobs.put(Body::full("z".repeat(10_000)), LIMIT).await.unwrap();
         });
     });
+}
+
+#[tokio::test]
+async fn held_blobs_are_deleted_when_nobody_holds_them_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = HeldBlobs::new(Arc::new(LocalBlobs::open(folder.path()).unwrap()));
+    let (digest, _) = blobs.put(Body::full("x"), 10).await.unwrap();
+    blobs
+        .hold(async {
+            blobs.hold(async { blobs.delete(&digest).await.unwrap() }).await;
+            assert!(blobs.has(&digest).await.unwrap(), "someone else holds it still");
+        })
+        .await;
+    assert!(!blobs.has(&digest).await.unwrap());
+    let (digest, _) = blobs.put(Body::full("y"), 10).await.unwrap();
+    blobs.delete(&digest).await.unwrap();
+    assert!(!blobs.has(&digest).await.unwrap());
 }
