@@ -97,6 +97,8 @@ impl Fairness {
     }
 
     /// The lane whose turn it is, with one more claim in flight. It stays ready until [`Fairness::idle`].
+    // Not an iterator: what comes next depends on what is told meanwhile.
+    #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Option<Lane> {
         while let Some(tenant) = self.ring.pop_front() {
             let Some(state) = self.tenants.get_mut(&tenant) else { continue };

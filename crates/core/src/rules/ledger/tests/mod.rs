@@ -246,7 +246,7 @@ fn closed_lanes_paused_places_and_limits_hold() {
     assert!(ledger.claim(10, LEASE, at(0)).is_empty());
     assert!(ledger.stats(None, at(0))[0].paused);
     ledger.restart(at(1));
-    assert_eq!(ledger.paused(), [place.clone()]);
+    assert_eq!(ledger.paused(), std::slice::from_ref(&place));
     ledger.resume(&place, at(1));
     assert!(ledger.claim(10, LEASE, at(1)).is_empty(), "a restart forgets how lanes are served");
     ledger.configure(&consumer, LaneRules { concurrency: 2, batch: None }, at(1));

@@ -421,7 +421,7 @@ impl Pair {
     }
 
     fn cancel(&mut self, index: usize) {
-        let id = self.id(index).unwrap_or(id(u64::MAX));
+        let id = self.id(index).unwrap_or_else(|| id(u64::MAX));
         let answer = self.ledger.cancel(&id, self.at);
         match self.naive.item(&id).map(|item| &mut item.state) {
             None => assert_eq!(answer.unwrap_err().code, "XB4021"),
