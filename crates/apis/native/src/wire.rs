@@ -1,12 +1,14 @@
 //! What is sent and received. The manifest is also what `function.toml` holds.
 
 mod delivery;
+mod invocations;
 mod messages;
 mod units;
 
 pub use delivery::{
     AfterCall, ManifestAsync, ManifestBatch, ManifestRetry, ManifestSchedule, Receiver, Receivers,
 };
+pub use invocations::{InvocationAnswer, ReplayAnswer};
 pub use messages::{Count, DeadLetterRequest, MessageAnswer, MessageList, Preview, ScheduleRequest, name_of};
 pub use units::{Bytes, Span};
 

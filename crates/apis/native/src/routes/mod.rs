@@ -2,6 +2,7 @@
 
 mod caller;
 mod functions;
+mod invocations;
 mod invoke;
 mod keys;
 mod messages;
@@ -119,8 +120,6 @@ fn router(state: Arc<State>) -> Router {
         .route("/functions/{name}/logs", get(observe::logs))
         .route("/code", post(functions::store_code).layer(DefaultBodyLimit::disable()));
     let rest = Router::new()
-        .route("/records", get(observe::records))
-        .route("/records/{id}", get(observe::record))
         .route("/events", get(observe::events))
         .route("/secrets", get(secrets::list))
         .route("/secrets/{name}", put(secrets::write).delete(secrets::remove))
@@ -148,6 +147,7 @@ fn router(state: Arc<State>) -> Router {
         .route("/schedules/{name}/fire", post(schedules::fire));
     let routes = functions
         .merge(asynchronous)
+        .merge(invocations::routes())
         .merge(rest)
         .layer(DefaultBodyLimit::max(MANAGEMENT_BYTES))
         .with_state(state);

@@ -1,4 +1,4 @@
-//! Logs, records and events, at hand or as they come.
+//! Logs and events, at hand or as they come.
 
 use super::{
     State,
@@ -6,7 +6,6 @@ use super::{
     functions,
 };
 use axum::{
-    Json as Answer,
     extract::{Path, Query, State as Shared},
     response::{IntoResponse, Response, Sse, sse},
 };
@@ -19,11 +18,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use xebec_core::{
-    Error, InvocationId,
-    log::LogQuery,
-    record::{InvocationRecord, RecordPage, RecordQuery},
-};
+use xebec_core::{InvocationId, log::LogQuery};
 
 #[derive(Deserialize)]
 pub(super) struct LogParameters {
@@ -58,47 +53,6 @@ pub(super) async fn logs(
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 
-#[derive(Deserialize)]
-pub(super) struct RecordParameters {
-    function: Option<String>,
-    outcome: Option<String>,
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
-    limit: Option<u32>,
-    cursor: Option<String>,
-}
-
-pub(super) async fn records(
-    caller: Caller,
-    Shared(state): Shared<Arc<State>>,
-    Query(wanted): Query<RecordParameters>,
-) -> Result<Answer<RecordPage>, Failure> {
-    let function = wanted.function.map(|name| functions::find(&state, &caller.tenant, &name)).transpose()?;
-    let query = RecordQuery {
-        tenant: Some(caller.tenant),
-        function,
-        outcome: wanted.outcome,
-        since: wanted.since,
-        until: wanted.until,
-        attempt: None,
-        limit: wanted.limit,
-        cursor: wanted.cursor,
-    };
-    Ok(Answer(state.control.records(query).await?))
-}
-
-pub(super) async fn record(
-    caller: Caller,
-    Shared(state): Shared<Arc<State>>,
-    Path(id): Path<InvocationId>,
-) -> Result<Answer<InvocationRecord>, Failure> {
-    let record = state.control.record(&id).await?;
-    record
-        .filter(|record| record.function.tenant == caller.tenant)
-        .map(Answer)
-        .ok_or_else(|| Failure(Error::not_found("XB2009", format!("there is no record of invocation {id}"))))
-}
-
 /// What happens to the tenant's functions from now on, as server-sent events.
 pub(super) async fn events(caller: Caller, Shared(state): Shared<Arc<State>>) -> Response {
     let tenant = caller.tenant;
@@ -112,7 +66,7 @@ pub(super) async fn events(caller: Caller, Shared(state): Shared<Arc<State>>) ->
 }
 
 /// Ends a stream that would go on forever when the server stops, so that draining does not wait for it.
-fn until_stop<S: Stream + Send + 'static>(
+pub(super) fn until_stop<S: Stream + Send + 'static>(
     state: Arc<State>,
     stream: S,
 ) -> impl Stream<Item = S::Item> + Send {

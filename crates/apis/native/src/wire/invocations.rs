@@ -1,0 +1,25 @@
+//! What is sent about invocations.
+
+use serde::{Deserialize, Serialize};
+use xebec_core::{InvocationId, log::LogLine, record::InvocationRecord};
+
+/// One invocation, with what its function printed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InvocationAnswer {
+    /// What is kept of it.
+    #[serde(flatten)]
+    pub record: InvocationRecord,
+    /// Its request is kept: it can be made again.
+    pub replayable: bool,
+    /// What its function printed meanwhile, oldest first, as far as it is certain that it was this call.
+    pub logs: Vec<LogLine>,
+}
+
+/// What `POST /xebec/v1/invocations/{id}/replay` answers: the call is made again as one that outlives its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayAnswer {
+    /// The id of the new call.
+    pub id: InvocationId,
+    /// The call that is made again.
+    pub replay_of: InvocationId,
+}
