@@ -52,6 +52,11 @@ impl Attempt {
         }
     }
 
+    /// Whether it ended otherwise than its sender hoped.
+    pub(crate) fn has_failed(&self) -> bool {
+        !self.ending.outcome.is_success()
+    }
+
     /// What failed before it reached a function.
     pub(crate) fn platform(fault: PlatformFault, why: impl Into<String>) -> Self {
         Self::without_answer(Outcome::PlatformError(fault), why, Duration::ZERO)

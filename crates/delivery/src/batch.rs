@@ -199,7 +199,12 @@ impl Batches<'_, '_> {
         let mut each = Vec::with_capacity(group.len());
         for item in group {
             let as_failed = failed.contains(&item.case.message.id);
-            each.push(one_of(shared, claim, item.case, &good, as_failed));
+            let end = match (as_failed || good.has_failed(), self.lease.is_cancelled(&item.case.message.id)) {
+                (true, true) => End::Cancelled,
+                _ if as_failed => End::ReportedAsFailed,
+                _ => End::AsTheCall,
+            };
+            each.push(one_of(shared, claim, item.case, &good, end));
         }
         self.lease.finish(together(each)).await
     }
@@ -221,12 +226,22 @@ async fn together<F: Future<Output = ()>>(all: Vec<F>) {
 }
 
 /// What becomes of one message of a call.
-async fn one_of(shared: &Shared, claim: ClaimId, case: Case<'_>, attempt: &Attempt, as_failed: bool) {
-    if as_failed {
-        conclude::after(shared, claim, case, &as_reported(case, attempt)).await;
-    } else {
-        conclude::after(shared, claim, case, attempt).await;
+async fn one_of(shared: &Shared, claim: ClaimId, case: Case<'_>, attempt: &Attempt, end: End) {
+    match end {
+        End::AsTheCall => conclude::after(shared, claim, case, attempt).await,
+        End::ReportedAsFailed => {
+            conclude::after(shared, claim, case, &as_reported(case, attempt)).await;
+        }
+        End::Cancelled => conclude::cancelled(shared, claim, case).await,
     }
+}
+
+/// How one message of a call ended.
+#[derive(Clone, Copy)]
+enum End {
+    AsTheCall,
+    ReportedAsFailed,
+    Cancelled,
 }
 
 /// Calls the function with a group.

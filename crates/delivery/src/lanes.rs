@@ -20,7 +20,7 @@ use xebec_core::{
     },
 };
 
-/// How often all functions are looked at, whatever was told of them: a policy may change without a word.
+/// How often all functions are looked at, whatever was told of them: who listens too slowly misses something.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
 /// The most messages in a batch.
@@ -206,7 +206,7 @@ pub(crate) async fn follow(shared: &Shared) {
     loop {
         tokio::select! {
             Some(event) = events.next() => {
-                if !matches!(event.what, Happening::Deployed { .. } | Happening::Removed) {
+                if !matches!(event.what, Happening::Deployed { .. } | Happening::Changed | Happening::Removed) {
                     continue;
                 }
                 match shared.control.function(&event.function) {

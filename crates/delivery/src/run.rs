@@ -83,6 +83,9 @@ async fn one(shared: &Shared, lease: &mut Lease<'_>, case: Case<'_>) -> Result<(
     let begun = AtomicBool::new(false);
     let made = lease.hold(&[case.message.id], make(shared, case, &begun)).await;
     match made {
+        Ok(Ok(attempt)) if attempt.has_failed() && lease.is_cancelled(&case.message.id) => {
+            lease.finish(conclude::cancelled(shared, claim, case)).await
+        }
         Ok(Ok(attempt)) => lease.finish(conclude::after(shared, claim, case, &attempt)).await,
         Ok(Err(error)) => lease.finish(without_body(shared, claim, case, &error)).await,
         Err(Stop::Cancelled) => lease.finish(conclude::cancelled(shared, claim, case)).await,

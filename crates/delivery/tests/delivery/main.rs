@@ -1,0 +1,12 @@
+//! Delivery between a queue and an engine in memory, and real HTTP servers.
+
+// Each module uses its own part of the support.
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod accepting;
+mod batches;
+mod calls;
+mod life;
+mod results;
+mod support;
+mod urls;
