@@ -6,7 +6,7 @@ use crate::{
     error::Error,
     names::FunctionKey,
     ports::instance::{InstanceId, InstanceIo, Lines},
-    revision::Revision,
+    revision::{Revision, RevisionSpec},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,9 +14,9 @@ use std::{any::Any, sync::Arc};
 
 /// Where instances run.
 ///
-/// A revision's way: [`accepts`](Driver::accepts) and [`prepare`](Driver::prepare) at deploy time, then
-/// [`start`](Driver::start) as often as instances are needed – or, where a blank of its environment is at
-/// hand, [`specialize`](Driver::specialize), which is the faster half of a start.
+/// A revision's way: [`accepts`](Driver::accepts), [`pin`](Driver::pin) and [`prepare`](Driver::prepare) at
+/// deploy time, then [`start`](Driver::start) as often as instances are needed – or, where a blank of its
+/// environment is at hand, [`specialize`](Driver::specialize), which is the faster half of a start.
 #[async_trait]
 pub trait Driver: Send + Sync {
     /// Its name, as environments name it.
@@ -27,6 +27,15 @@ pub trait Driver: Send + Sync {
     /// # Errors
     /// `XB3001`, naming the field that it cannot honour and what to do instead.
     fn accepts(&self, revision: &Revision, environment: &Environment) -> Result<(), Error>;
+
+    /// Replaces names in a revision that may mean something else later, an image's tag above all, by what they
+    /// mean now, before the revision gets its digest.
+    ///
+    /// # Errors
+    /// As [`prepare`](Driver::prepare).
+    async fn pin(&self, _spec: &mut RevisionSpec, _progress: &dyn Progress) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Does all that a start must not wait for: unpacks code, installs dependencies, compiles. What was
     /// prepared is kept by digest, across restarts. Preparing twice does nothing the second time.

@@ -1,0 +1,174 @@
+//! Which revisions the driver takes. What it cannot honour is refused by the field that asks for it.
+
+use crate::{preparing, shape};
+use serde_json::Value;
+use xebec_core::{
+    Error, ErrorKind,
+    revision::{RevisionSpec, SecretMount},
+};
+
+/// The least memory that engines take.
+const LEAST_MEMORY: u64 = 6 << 20;
+
+/// The least processor time that engines take, in thousandths of a core.
+const LEAST_CPU: u32 = 10;
+
+/// Whether the driver could run it.
+///
+/// # Errors
+/// `XB3001`, naming the field.
+pub(crate) fn check(spec: &RevisionSpec) -> Result<(), Error> {
+    preparing::reference(spec)?;
+    check_contract(spec)?;
+    if spec.handler.is_some() {
+        return refuse("handler: an image has no entry points", "leave it away; its command says what runs");
+    }
+    if spec.style.is_some() {
+        return refuse("style: an image is called over HTTP only", "leave it away");
+    }
+    for (name, value) in &spec.variables {
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            let field = format!("env.{}: no variable can have this name or value", name.escape_debug());
+            return refuse(&field, "names have no =, values no zero byte");
+        }
+    }
+    spec.secrets.iter().try_for_each(check_secret)?;
+    check_limits(spec)
+}
+
+fn check_contract(spec: &RevisionSpec) -> Result<(), Error> {
+    let contract = &spec.contract;
+    match contract.name.as_str() {
+        "http" => {}
+        "stdio" => {
+            return refuse(
+                "contract: the docker driver starts no process per call",
+                "let the image serve HTTP; a watchdog in it (fwatchdog) starts a process per call",
+            );
+        }
+        other => {
+            return refuse(&format!("contract: containers do not speak {other}"), "use http");
+        }
+    }
+    if contract.options.contains_key("socket") {
+        return refuse("contract.socket: containers are reached by a port", "use port");
+    }
+    if contract.options.get("port").is_some_and(|port| port.as_u64() != Some(u64::from(shape::port(spec)))) {
+        let port = contract.options.get("port").unwrap_or(&Value::Null);
+        return refuse(&format!("contract.port: {port} is no port"), "from 1 to 65535");
+    }
+    Ok(())
+}
+
+fn check_secret(mount: &SecretMount) -> Result<(), Error> {
+    let name = &mount.name;
+    if mount.variable.is_some() {
+        return refuse(
+            &format!("secrets.{name}.variable: whoever may inspect a container reads its variables"),
+            "mount it as a file",
+        );
+    }
+    let Some(path) = &mount.path else { return Ok(()) };
+    let sound = path.strip_prefix('/').is_some_and(|rest| {
+        !path.contains('\0') && rest.split('/').all(|part| !matches!(part, "" | "." | ".."))
+    });
+    if sound {
+        return Ok(());
+    }
+    refuse(&format!("secrets.{name}.path: {path:?} is no absolute path"), "for example /run/secrets/name")
+}
+
+fn check_limits(spec: &RevisionSpec) -> Result<(), Error> {
+    let limits = &spec.limits;
+    if let Some(bytes) = limits.memory_bytes.filter(|bytes| *bytes < LEAST_MEMORY) {
+        return refuse(
+            &format!("limits.memory_bytes: {bytes} is too little for a container"),
+            "6 MiB is the least",
+        );
+    }
+    if let Some(millis) = limits.cpu_millis.filter(|millis| *millis < LEAST_CPU) {
+        return refuse(
+            &format!("limits.cpu_millis: {millis} is too little for a container"),
+            "10 (0.01 cores) is the least",
+        );
+    }
+    if limits.processes == Some(0) {
+        return refuse("limits.processes: 0 would leave nothing to run", "1 is the least");
+    }
+    if limits.scratch_bytes == Some(0) {
+        return refuse("limits.scratch_bytes: 0 means no limit to a container", "4096 is the least");
+    }
+    Ok(())
+}
+
+fn refuse(message: &str, hint: &str) -> Result<(), Error> {
+    Err(Error::new(ErrorKind::Refused, "XB3001", message).with_hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use xebec_core::{
+        Digest,
+        limits::Limits,
+        revision::ContractSpec,
+        workload::{ArchiveFormat, Workload},
+    };
+
+    fn spec() -> RevisionSpec {
+        RevisionSpec {
+            workload: Workload::Image { reference: "a:1".into() },
+            environment: "image".into(),
+            contract: ContractSpec::named("http"),
+            command: Vec::new(),
+            handler: None,
+            style: None,
+            variables: BTreeMap::new(),
+            secrets: Vec::new(),
+            limits: Limits::default(),
+            read_only_root: true,
+        }
+    }
+
+    fn mount(path: Option<&str>, variable: Option<&str>) -> SecretMount {
+        SecretMount {
+            name: "s".into(),
+            version: 1,
+            path: path.map(str::to_owned),
+            variable: variable.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_is_named() {
+        check(&spec()).unwrap();
+        type Change = fn(&mut RevisionSpec);
+        let changes: [(&str, Change); 15] = [
+            ("workload:", |s| {
+                s.workload = Workload::Code { archive: Digest::of("x"), format: ArchiveFormat::Tar, bytes: 1 }
+            }),
+            ("image:", |s| s.workload = Workload::Image { reference: "A B".into() }),
+            ("contract:", |s| s.contract = ContractSpec::named("stdio")),
+            ("contract:", |s| s.contract = ContractSpec::named("wasi-http")),
+            ("contract.socket:", |s| drop(s.contract.options.insert("socket".into(), "/s".into()))),
+            ("contract.port:", |s| drop(s.contract.options.insert("port".into(), 70_000.into()))),
+            ("handler:", |s| s.handler = Some("h".into())),
+            ("style:", |s| s.style = Some("wsgi".into())),
+            ("env.A=:", |s| drop(s.variables.insert("A=".into(), String::new()))),
+            ("secrets.s.variable:", |s| s.secrets.push(mount(None, Some("S")))),
+            ("secrets.s.path:", |s| s.secrets.push(mount(Some("/run/../etc/passwd"), None))),
+            ("limits.memory_bytes:", |s| s.limits.memory_bytes = Some(1 << 20)),
+            ("limits.cpu_millis:", |s| s.limits.cpu_millis = Some(1)),
+            ("limits.processes:", |s| s.limits.processes = Some(0)),
+            ("limits.scratch_bytes:", |s| s.limits.scratch_bytes = Some(0)),
+        ];
+        for (field, change) in changes {
+            let mut spec = spec();
+            change(&mut spec);
+            let error = check(&spec).unwrap_err();
+            assert!(error.code == "XB3001" && error.message.starts_with(field), "{field} {error}");
+            assert!(error.hint.is_some());
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Starting instances.
+
+use crate::{
+    driver::Inner,
+    engine::{self, Connected},
+    files::{self, SecretFiles},
+    instance::{Instance, Place},
+    memory::MemoryGauge,
+    output,
+    prepared::Record,
+    shape::{self, Shape},
+    watching::{self, Fate},
+};
+use bollard::{
+    body_full,
+    errors::Error as DockerError,
+    query_parameters::{
+        AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, InspectContainerOptions,
+        StartContainerOptions, UploadToContainerOptionsBuilder,
+    },
+};
+use parking_lot::Mutex;
+use std::sync::{Arc, OnceLock, atomic::AtomicBool};
+use tokio::sync::oneshot;
+use xebec_core::{
+    Error, ErrorKind,
+    ports::{
+        driver::{OpenSecret, Start},
+        instance::InstanceIo as _,
+    },
+};
+
+impl Inner {
+    /// Starts an instance. Whoever stops waiting for it gets everything given back: a request that the engine
+    /// is working on cannot be taken back, so its end is awaited by a task of its own.
+    pub(crate) async fn start(self: &Arc<Self>, start: Start) -> Result<Arc<Instance>, Error> {
+        let (tell, told) = oneshot::channel();
+        let inner = self.clone();
+        tokio::spawn(async move {
+            let started = inner.bring_up(&start).await;
+            if let Err(Ok(unwanted)) = tell.send(started) {
+                unwanted.destroy().await;
+            }
+        });
+        told.await.unwrap_or_else(|_| Err(not_started("the task that starts it was lost".to_owned())))
+    }
+
+    async fn bring_up(self: &Arc<Self>, start: &Start) -> Result<Arc<Instance>, Error> {
+        let record = self.prepared.read(&start.revision.digest).ok_or_else(|| unprepared(start))?;
+        let connected = self.engine().await?;
+        let ensured = self.network.ensure(&connected.docker, &self.installation).await;
+        self.noted(ensured)?;
+        let instance = self.create(connected, start, &record).await?;
+        if !connected.facts.local {
+            self.upload_secrets(&instance, &start.secrets).await?;
+        }
+        self.run(connected, start, &instance).await?;
+        Ok(instance)
+    }
+
+    /// Creates the container. From here on, dropping the instance removes it.
+    async fn create(
+        self: &Arc<Self>,
+        connected: &Connected,
+        start: &Start,
+        record: &Record,
+    ) -> Result<Arc<Instance>, Error> {
+        let secrets = match connected.facts.local {
+            true => self.write_secrets(start).await?,
+            false => None,
+        };
+        let body = Shape {
+            start,
+            record,
+            options: &self.options,
+            facts: &connected.facts,
+            installation: &self.installation,
+            network: &self.network.name,
+            binds: secrets.as_ref().map_or(&[], |files| &files.binds),
+        }
+        .container();
+        let name = format!("xebec-{}-{}", self.installation, start.instance);
+        let named = CreateContainerOptionsBuilder::default().name(&name).build();
+        let created = match connected.docker.create_container(Some(named), body).await {
+            Err(error) if engine::status(&error) == Some(404) => return Err(unprepared(start)),
+            created => self.noted(created)?,
+        };
+        Ok(Arc::new(Instance {
+            id: start.instance.clone(),
+            inner: self.clone(),
+            docker: connected.docker.clone(),
+            container: created.id,
+            stop_signal: record.stop_signal.clone().unwrap_or_else(|| "SIGTERM".to_owned()),
+            fate: Fate::open(),
+            place: OnceLock::new(),
+            gauge: OnceLock::new(),
+            proven: AtomicBool::new(false),
+            secrets: Mutex::new(secrets),
+            removed: AtomicBool::new(false),
+        }))
+    }
+
+    /// Follows its output, starts it, and finds out where it is.
+    async fn run(&self, connected: &Connected, start: &Start, instance: &Arc<Instance>) -> Result<(), Error> {
+        let (docker, container) = (&connected.docker, &instance.container);
+        let follow = AttachContainerOptionsBuilder::default().stdout(true).stderr(true).stream(true).build();
+        // Before the start, so that no line is missed.
+        let attached = self.noted(docker.attach_container(container, Some(follow)).await)?;
+        let output = tokio::spawn(output::follow(attached.output, start.lines.clone()));
+        if let Err(error) = self.start_container(connected, container).await {
+            output.abort();
+            return Err(error);
+        }
+        tokio::spawn(watching::watch(
+            docker.clone(),
+            self.engine.clone(),
+            container.clone(),
+            output,
+            instance.fate.clone(),
+        ));
+        let found = self.noted(docker.inspect_container(container, None::<InspectContainerOptions>).await)?;
+        let published = connected.facts.published.then(|| shape::port(&start.revision.spec));
+        if let Some(place) = Place::of(&found, &self.network.name, published) {
+            // Set once, here.
+            let _ = instance.place.set(place);
+        }
+        let process = found.state.and_then(|state| state.pid).filter(|pid| *pid > 0 && connected.facts.local);
+        if let Some(gauge) = process.and_then(MemoryGauge::of) {
+            let _ = instance.gauge.set(gauge);
+        }
+        Ok(())
+    }
+
+    async fn start_container(&self, connected: &Connected, container: &str) -> Result<(), Error> {
+        let docker = &connected.docker;
+        let started = docker.start_container(container, None::<StartContainerOptions>).await;
+        let started = match started {
+            // The network was removed behind our back.
+            Err(error) if engine::said(&error).contains(&self.network.name) => {
+                self.network.missed().await;
+                self.noted(self.network.ensure(docker, &self.installation).await)?;
+                docker.start_container(container, None::<StartContainerOptions>).await
+            }
+            started => started,
+        };
+        self.noted(started)
+    }
+
+    async fn write_secrets(&self, start: &Start) -> Result<Option<SecretFiles>, Error> {
+        if start.secrets.iter().all(|secret| secret.path.is_none()) {
+            return Ok(None);
+        }
+        let (root, secrets) = (self.secrets.clone(), start.secrets.clone());
+        let folder = root.join(start.instance.0.as_str());
+        let written = tokio::task::spawn_blocking(move || {
+            files::make_private(&root)?;
+            SecretFiles::write(folder, &secrets)
+        });
+        let written = written.await.unwrap_or_else(|_| Err(std::io::Error::other("the task was lost")));
+        written.map_err(|error| {
+            not_started(format!("its secrets cannot be kept in {}: {error}", self.secrets.display()))
+        })
+    }
+
+    /// Where the engine runs elsewhere: into the container's own files, before it starts.
+    async fn upload_secrets(&self, instance: &Instance, secrets: &[OpenSecret]) -> Result<(), Error> {
+        let archive = files::secrets_archive(secrets);
+        let Some(archive) =
+            archive.map_err(|error| not_started(format!("its secrets cannot be packed: {error}")))?
+        else {
+            return Ok(());
+        };
+        let options = UploadToContainerOptionsBuilder::default().path("/").build();
+        let uploaded =
+            instance.docker.upload_to_container(&instance.container, Some(options), body_full(archive)).await;
+        uploaded.map_err(|error| {
+            not_started(format!("its secrets cannot be brought in: {}", engine::said(&error)))
+        })
+    }
+
+    /// A result of the engine, noted as a sign of its life.
+    fn noted<T>(&self, result: Result<T, DockerError>) -> Result<T, Error> {
+        self.engine.note(result.as_ref().err());
+        result.map_err(|error| not_started(engine::said(&error)))
+    }
+}
+
+fn unprepared(start: &Start) -> Error {
+    let revision = start.revision.digest.short();
+    Error::internal("XB3005", format!("the image of the revision {revision} is not here"))
+        .with_hint("deploy it again")
+}
+
+fn not_started(message: String) -> Error {
+    Error::new(ErrorKind::Unavailable, "XB3004", message)
+}
