@@ -33,8 +33,9 @@ pub(crate) struct Desk {
     inbox: Arc<Inbox>,
     options: Options,
     claimers: VecDeque<Claimer>,
-    /// When what is old goes next.
+    /// When what is old goes next, and whether the last time left something over.
     sweep: Instant,
+    unswept: bool,
     /// Since by itself nothing could be done: not before then.
     not_before: Option<Instant>,
     /// The last write failed.
@@ -66,6 +67,7 @@ impl Desk {
             options,
             claimers: VecDeque::new(),
             sweep: Instant::now() + RETRY,
+            unswept: false,
             not_before: None,
             troubled: false,
         }
@@ -198,15 +200,11 @@ impl Desk {
         if self.sweep > Instant::now() {
             return;
         }
-        let wait = match self.transaction(upkeep::sweep) {
-            Ok(true) => Duration::ZERO,
-            Ok(false) => SWEEP,
-            Err(fault) => {
-                tracing::warn!(%fault, "the queue cannot tidy up; trying again later");
-                SWEEP
-            }
-        };
-        self.sweep = Instant::now() + wait;
+        self.unswept = self.transaction(upkeep::sweep).unwrap_or_else(|fault| {
+            tracing::warn!(%fault, "the queue cannot tidy up; trying again later");
+            false
+        });
+        self.sweep = Instant::now() + if self.unswept { Duration::ZERO } else { SWEEP };
     }
 
     /// When there may be something to do again, if nothing comes.
@@ -228,7 +226,7 @@ impl Desk {
         };
         let claimers = self.claimers.iter().map(|claimer| claimer.until_really).min();
         // While nothing is there, nothing becomes old.
-        let sweep = (!self.memory.is_tidy()).then_some(self.sweep);
+        let sweep = (self.unswept || !self.memory.is_tidy()).then_some(self.sweep);
         [clocks, claimers, sweep].into_iter().flatten().min()
     }
 }

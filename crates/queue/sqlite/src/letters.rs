@@ -14,7 +14,7 @@ use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 use xebec_core::{
     Error, InvocationId, Tenant,
-    message::Lane,
+    message::{Lane, Message},
     ports::queue::{LaneRules, Place},
 };
 use xebec_sqlite::{Fault, rusqlite::params, time::from_nanoseconds};
@@ -87,7 +87,13 @@ impl Job for Redrive {
             let found = RawEntry::at(work.file()?, *lane, *seq)?;
             if let Some(entry) = found.filter(|entry| entry.phase == phase::DEAD) {
                 let wait = self.spacing.saturating_mul(i64::try_from(count).unwrap_or(i64::MAX));
-                revive(work, &entry, self.due.saturating_add(wait))?;
+                match entry.message() {
+                    Ok(message) => revive(work, &entry, message, self.due.saturating_add(wait))?,
+                    Err(error) => {
+                        tracing::error!(seq, %error, "a dead letter stays one");
+                        continue;
+                    }
+                }
                 count += 1;
             }
         }
@@ -95,9 +101,8 @@ impl Job for Redrive {
     }
 }
 
-fn revive(work: &mut Work<'_>, entry: &RawEntry, due: i64) -> Result<(), Fault> {
+fn revive(work: &mut Work<'_>, entry: &RawEntry, mut message: Message, due: i64) -> Result<(), Fault> {
     let (lane, seq) = (entry.lane, entry.seq);
-    let mut message = entry.message()?;
     (message.due, message.expires) = (from_nanoseconds(due), None);
     let head = message
         .head()

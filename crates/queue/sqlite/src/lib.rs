@@ -14,6 +14,8 @@
 //! | `enqueue`, `claim`, `settle`, `letters`, `upkeep` | what happens to messages |
 //! | `select`, `load` | finding messages; opening |
 
+#[cfg(test)]
+mod agreement;
 mod claim;
 mod desk;
 mod enqueue;

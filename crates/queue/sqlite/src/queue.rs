@@ -14,6 +14,7 @@ use crate::{
     task::Pending,
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::Timestamp;
 use std::{
     collections::HashMap,
@@ -150,7 +151,12 @@ impl Queue for SqliteQueue {
             return Ok(Vec::new());
         }
         let gone = self.insist(Discard(spots)).await?;
-        gone.into_iter().map(|(head, body)| read(&head, body)).collect()
+        let read = |(head, body): (Vec<u8>, Bytes)| {
+            read(&head, body)
+                .inspect_err(|error| tracing::error!(%error, "it was discarded nevertheless"))
+                .ok()
+        };
+        Ok(gone.into_iter().filter_map(read).collect())
     }
 
     async fn pause(&self, place: &Place) -> Result<(), Error> {

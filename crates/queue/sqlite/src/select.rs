@@ -116,7 +116,7 @@ fn by_ids(
 
 /// The lanes that a selection may have messages in, sorted.
 fn lanes_of(file: &Connection, which: &Selection) -> Result<Lanes, Fault> {
-    let tenant = which.tenant.as_ref().or(which.function.as_ref().map(|function| &function.tenant));
+    let tenant = which.tenant.as_ref().or_else(|| which.function.as_ref().map(|function| &function.tenant));
     let all = match tenant {
         Some(tenant) => lanes_of_tenant(file, tenant)?,
         None => {

@@ -49,7 +49,7 @@ pub(crate) fn sweep(work: &mut Work<'_>) -> Result<bool, Fault> {
     for lane in &lanes {
         work.file()?.prepare_cached(sql::FORGET_LANE)?.execute([lane])?;
     }
-    let pages = shrink::step(work.file()?)?;
+    let pages = shrink::surplus(work.peek())? > 0 && shrink::step(work.file()?)?;
     Ok(old == SWEEP || keys == SWEEP || lanes.len() == SWEEP || pages)
 }
 
@@ -68,7 +68,7 @@ fn bury_until(work: &mut Work<'_>, since: i64, most: usize) -> Result<usize, Fau
         return Ok(0);
     }
     let limit = i64::try_from(most).unwrap_or(i64::MAX);
-    let mut old = work.file()?.prepare_cached(sql::OLD_DEAD)?;
+    let mut old = work.peek().prepare_cached(sql::OLD_DEAD)?;
     let found = old.query_map([since, limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let found = found.collect::<Result<Vec<(i64, i64, i64)>, _>>()?;
     for (lane, seq, bytes) in &found {
@@ -79,13 +79,11 @@ fn bury_until(work: &mut Work<'_>, since: i64, most: usize) -> Result<usize, Fau
 
 fn forget_keys(work: &mut Work<'_>) -> Result<usize, Fault> {
     let (now, limit) = (work.now, i64::try_from(SWEEP).unwrap_or(i64::MAX));
-    let file = work.file()?;
-    let mut old = file.prepare_cached(sql::OLD_KEYS)?;
+    let mut old = work.peek().prepare_cached(sql::OLD_KEYS)?;
     let found = old.query_map([now, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let found = found.collect::<Result<Vec<(i64, String)>, _>>()?;
-    let mut remove = file.prepare_cached(sql::REMOVE_KEY)?;
     for (lane, key) in &found {
-        remove.execute((lane, key))?;
+        work.file()?.prepare_cached(sql::REMOVE_KEY)?.execute((lane, key))?;
     }
     Ok(found.len())
 }

@@ -49,6 +49,11 @@ impl<'a> Work<'a> {
         Ok(self.connection)
     }
 
+    /// The file as it is, to see whether there is something to do at all.
+    pub(crate) fn peek(&self) -> &'a Connection {
+        self.connection
+    }
+
     /// Makes what was done durable; tells whether anything was.
     pub(crate) fn commit(&mut self) -> Result<bool, Fault> {
         if self.begun {

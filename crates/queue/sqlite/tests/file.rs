@@ -8,7 +8,7 @@ use std::time::Duration;
 use support::{ask, claim, lane, message, open, open_with, over};
 use xebec_core::{
     message::Idempotency,
-    ports::queue::{EntryState, Place, Queue as _, Selection, Settlement, Verdict},
+    ports::queue::{Ask, EntryState, Place, Queue as _, Selection, Settlement, Verdict},
     rules::retry::{Death, History},
 };
 use xebec_queue_sqlite::Options;
@@ -98,18 +98,14 @@ async fn a_claim_that_nobody_takes_is_given_back() {
     let directory = tempfile::tempdir().unwrap();
     let queue = open(directory.path());
     let lane = lane("t", "f");
-    for round in 0..50 {
-        let waiting = queue.claim(xebec_core::ports::queue::Ask { wait: Duration::from_secs(5), ..ask(1) });
-        let sending = queue.enqueue(vec![message(&lane, "x")]);
-        tokio::pin!(waiting);
+    let waiting = Ask { wait: Duration::from_secs(5), ..ask(1) };
+    for _ in 0..50 {
         // Whoever claims goes away, at about the moment when there is something for it.
         tokio::select! {
             biased;
-            claims = &mut waiting => over(&queue, &claims.unwrap()[0]).await,
-            sent = sending => { sent.unwrap(); }
+            claims = queue.claim(waiting) => over(&queue, &claims.unwrap()[0]).await,
+            sent = queue.enqueue(vec![message(&lane, "x")]) => { sent.unwrap(); }
         }
-        drop(waiting);
-        let _ = round;
     }
     // It never ran, so it was not interrupted.
     let mut found = 0;
