@@ -195,6 +195,7 @@ async fn drain(queue: &Arc<SqliteQueue>, count: u64, concurrency: u32) {
         "{count} worked off, {concurrency} at a time: {:.0}/s",
         count as f64 / began.elapsed().as_secs_f64()
     );
+    println!("  the writing thread's own work: {:.2?} each", (writer() - used) / count as u32);
 }
 
 /// Senders and a dispatcher at the same time.

@@ -42,7 +42,7 @@ use std::{path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 use task::{Job, Pending};
 use tokio::{sync::oneshot, time::timeout};
 use xebec_core::{Error, ports::clock::Clock};
-use xebec_sqlite::{Fault, Reading};
+use xebec_sqlite::{Fault, Reading, rusqlite::Connection};
 
 /// The file's name within the data directory.
 pub const QUEUE_FILE: &str = "queue.db";
@@ -108,6 +108,7 @@ impl SqliteQueue {
         let file = directory.join(QUEUE_FILE);
         let fault = |fault: Fault| fault.into_error(&format!("open {}", file.display()));
         let (connection, reading) = xebec_sqlite::split(&file, schema::MIGRATIONS, options.database)?;
+        tune(&connection).map_err(fault)?;
         let memory = load::load(&connection, &*clock, &options).map_err(fault)?;
         let inbox = Arc::new(Inbox::new(options.database.queue.max(1), options.waiting_bytes));
         let desk = Desk::new(connection, memory, Arc::clone(&clock), Arc::clone(&inbox), options);
@@ -145,6 +146,13 @@ impl SqliteQueue {
         // It is there until the queue is dropped.
         self.reading.as_ref().ok_or_else(stopped)
     }
+}
+
+/// Pages change often while messages come and go: a log that is put into the file less often has more of the
+/// same pages, which then are written once. The cache is for the ends of indexes of a long queue; it is only
+/// taken as it is used.
+fn tune(connection: &Connection) -> Result<(), Fault> {
+    Ok(connection.execute_batch("PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -16384;")?)
 }
 
 impl Drop for SqliteQueue {
