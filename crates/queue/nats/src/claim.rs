@@ -134,7 +134,7 @@ impl Shared {
         };
         let message = unpack(&payload)?;
         let until = self.clock.now().saturating_add(lease).unwrap_or(jiff::Timestamp::MAX);
-        let (write, history) = {
+        let (writes, history, line) = {
             let index = self.index.lock();
             let holder = index.holder(claim);
             let Some(known) = index.entries.get(id) else { return Ok(None) };
@@ -143,12 +143,18 @@ impl Shared {
             }
             let run = Run { holder, term: 1, lease_ms: millis(lease), until, cancelled: false };
             let standing = known.becomes(Phase::Running(run));
-            (Write::change(*id, known.sequence, standing, payload), known.standing.history)
+            let lock = known.line.map(|line| Write::lock(line, index.lock_of(line), *id));
+            let mut writes = vec![Write::change(*id, known.sequence, standing, payload)];
+            writes.extend(lock);
+            (writes, known.standing.history, known.line)
         };
-        match self.commit(&[write]).await {
+        match self.commit(&writes).await {
             Ok(()) => Ok(Some(Claimed { message, history })),
             Err(Failure::Conflict) => {
                 self.refresh(&key).await?;
+                if let Some(line) = line {
+                    self.refresh(&Key::Lock(line)).await?;
+                }
                 Ok(None)
             }
             Err(failure) => Err(failure.error()),
@@ -243,13 +249,15 @@ impl Shared {
             let index = self.index.lock();
             let Some(known) = index.entries.get(id) else { return Ok(()) };
             let Some(run) = known.standing.run() else { return Ok(()) };
-            if run.cancelled {
-                Write::gone(*id, known.line, known.sequence, &known.standing)
+            let mut writes = if run.cancelled {
+                vec![Write::gone(*id, known.sequence, &known.standing)]
             } else {
                 let mut standing: Standing = known.becomes(Phase::Waiting);
                 standing.history.interruptions += u32::from(interrupted);
                 vec![Write::change(*id, known.sequence, standing, payload)]
-            }
+            };
+            writes.extend(known.line.map(Write::unlock));
+            writes
         };
         match self.commit(&writes).await {
             Ok(()) => Ok(()),

@@ -94,7 +94,7 @@ impl Draft {
             if let Some(idempotency) = &message.idempotency {
                 writes.push(remember(message, idempotency, self.expected_once[at])?);
             }
-            writes.extend(Write::accept(message, self.expected[at])?);
+            writes.push(Write::accept(message, self.expected[at])?);
         }
         Ok(writes)
     }

@@ -61,11 +61,14 @@ pub(crate) fn api(code: u64, description: &str) -> Error {
     let text = description.to_lowercase();
     let said = format!("the queue's server said: {description} (JetStream error {code})");
     match code {
-        _ if text.contains("maximum messages") || text.contains("maximum bytes") => {
-            Error::new(ErrorKind::Unavailable, "XB4020", "the queue is full").with_hint(
-                "wait until messages are done, discard dead letters, or raise the limits of the queue's stream",
-            )
-        }
+        _ if text.contains("maximum messages") || text.contains("maximum bytes") => Error::new(
+            ErrorKind::Unavailable,
+            "XB4020",
+            "the queue is full",
+        )
+        .with_hint(
+            "wait until messages are done, discard dead letters, or raise the limits of the queue's stream",
+        ),
         _ if text.contains("no space") || text.contains("quota exceeded") => full(said),
         // Account or server resources, memory, storage.
         10002 | 10023 | 10028 | 10047 | 10122 => full(said),

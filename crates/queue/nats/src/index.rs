@@ -66,6 +66,16 @@ enum Filed {
     Later(Timestamp),
 }
 
+/// Messages with the same key.
+#[derive(Debug, Default)]
+struct LineState {
+    /// Those that wait or run, first accepted first.
+    places: BTreeSet<(u64, InvocationId)>,
+    /// The sequence of the lock.
+    lock: u64,
+    holder: Option<InvocationId>,
+}
+
 /// A claim of this worker.
 #[derive(Debug)]
 pub(crate) struct Holding {
@@ -110,9 +120,9 @@ pub(crate) struct Index {
     /// What went before the stream told: its sequence.
     ahead: BTreeMap<u64, InvocationId>,
     ahead_of: HashMap<InvocationId, u64>,
-    /// Who stands in which line, first accepted first.
-    lines: HashMap<Line, BTreeSet<(u64, InvocationId)>>,
-    tickets: HashMap<InvocationId, (Line, u64)>,
+    lines: HashMap<Line, LineState>,
+    /// First of their lines, but accepted after what was read: others may come into sight before them.
+    early: BTreeSet<(u64, InvocationId)>,
     /// The stream was read up to here.
     pub(crate) position: u64,
     /// And to its end, once.
@@ -137,12 +147,13 @@ impl Index {
             paused: HashMap::new(),
             holdings: HashMap::new(),
             perhaps_over: Vec::new(),
-            claims: 0,
+            // Claims of another life of this process are not named again.
+            claims: uuid::Uuid::new_v4().as_u64_pair().0 >> 8,
             orphans: BTreeSet::new(),
             ahead: BTreeMap::new(),
             ahead_of: HashMap::new(),
             lines: HashMap::new(),
-            tickets: HashMap::new(),
+            early: BTreeSet::new(),
             position: 0,
             synced: false,
             cache_left: cache_bytes,
@@ -161,47 +172,51 @@ impl Index {
                 self.sweep(now);
             }
             Key::Pause(hash) => self.apply_pause(hash.clone(), &record, now),
-            Key::Ticket(line, id) => self.apply_ticket(*line, *id, &record, now),
+            Key::Lock(line) => self.apply_lock(*line, &record, now),
             Key::Once(_) => {}
         }
     }
 
-    fn apply_ticket(&mut self, line: Line, id: InvocationId, record: &Record, now: Now) {
-        if self.tickets.get(&id).is_some_and(|(_, sequence)| *sequence >= record.sequence) {
+    fn apply_lock(&mut self, line: Line, record: &Record, now: Now) {
+        let state = self.lines.entry(line).or_default();
+        if state.lock >= record.sequence {
             return;
         }
-        self.drop_ticket(&id, now);
-        if !record.payload.is_empty() {
-            self.tickets.insert(id, (line, record.sequence));
-            self.lines.entry(line).or_default().insert((record.sequence, id));
-            self.file(&id, now);
-        }
+        state.lock = record.sequence;
+        state.holder = uuid::Uuid::from_slice(&record.payload).ok().map(InvocationId);
+        self.look_at_line(line, now);
     }
 
-    /// A message left its line: the next one steps forward.
-    fn drop_ticket(&mut self, id: &InvocationId, now: Now) {
-        let Some((line, sequence)) = self.tickets.remove(id) else { return };
-        let Some(places) = self.lines.get_mut(&line) else { return };
-        places.remove(&(sequence, *id));
-        match places.first().copied() {
-            Some((_, next)) => self.file(&next, now),
-            None => {
+    /// Who is first in a line may have become able to begin; a line of nobody is forgotten.
+    fn look_at_line(&mut self, line: Line, now: Now) {
+        let Some(state) = self.lines.get(&line) else { return };
+        match state.places.first().copied() {
+            Some((_, first)) => self.file(&first, now),
+            None if state.holder.is_none() => {
                 self.lines.remove(&line);
             }
+            None => {}
         }
     }
 
-    /// Messages at the head of their lines of which nothing else is known.
-    pub(crate) fn strangers(&self) -> Vec<InvocationId> {
-        let heads = self.lines.values().filter_map(|places| places.first());
-        heads.map(|(_, id)| *id).filter(|id| !self.entries.contains_key(id)).take(100).collect()
+    /// The sequence of a line's lock, as far as it is known.
+    pub(crate) fn lock_of(&self, line: Line) -> u64 {
+        self.lines.get(&line).map_or(0, |state| state.lock)
     }
 
-    /// A message that does not exist stands in no line.
-    pub(crate) fn no_stranger(&mut self, id: &InvocationId, now: Now) {
-        if !self.entries.contains_key(id) {
-            self.drop_ticket(id, now);
-        }
+    /// The lock was looked up, and there is none.
+    pub(crate) fn no_lock(&mut self, line: Line, now: Now) {
+        let Some(state) = self.lines.get_mut(&line) else { return };
+        (state.lock, state.holder) = (0, None);
+        self.look_at_line(line, now);
+    }
+
+    /// Locks whose holders do not run.
+    pub(crate) fn stray_locks(&self) -> Vec<(Line, InvocationId)> {
+        let held = self.lines.iter().filter_map(|(line, state)| Some((*line, state.holder?)));
+        let runs =
+            |id: &InvocationId| self.entries.get(id).is_some_and(|known| known.standing.run().is_some());
+        held.filter(|(_, holder)| !runs(holder)).take(100).collect()
     }
 
     fn apply_message(&mut self, id: InvocationId, record: Record, now: Now) {
@@ -229,6 +244,13 @@ impl Index {
         }
         known.standing = standing;
         known.sequence = record.sequence;
+        // A redriven message is due anew, which its payload says, too.
+        if let Some(cached) = &mut known.payload
+            && *cached != record.payload
+        {
+            self.cache_left = (self.cache_left + cached.len()).saturating_sub(record.payload.len());
+            *cached = record.payload;
+        }
         let still = before.as_ref().is_some_and(|holder| known.standing.held_by(holder));
         self.count(&id, now);
         if let Some(holder) = before.filter(|_| !still) {
@@ -293,6 +315,9 @@ impl Index {
             self.leave(&run.holder, id);
         }
         self.cache_left += known.payload.as_ref().map_or(0, Bytes::len);
+        if let Some(line) = known.line {
+            self.look_at_line(line, now);
+        }
         self.look_at(&known.lane, now);
     }
 
@@ -310,6 +335,9 @@ impl Index {
         let Some(known) = self.entries.get_mut(id) else { return };
         if let Some(deadline) = known.deadline {
             self.deadlines.remove(&(deadline, *id));
+        }
+        if let Some(state) = known.line.and_then(|line| self.lines.get_mut(&line)) {
+            state.places.remove(&(known.order(), *id));
         }
         let Some(lane) = self.lanes.get_mut(&known.lane) else { return };
         match &known.standing.phase {
@@ -337,6 +365,10 @@ impl Index {
         let Some(known) = self.entries.get_mut(id) else { return };
         let Some(lane) = self.lanes.get_mut(&known.lane) else { return };
         let shared = known.lane.clone();
+        let line = known.line;
+        if let Some(line) = line.filter(|_| !matches!(known.standing.phase, Phase::Dead { .. })) {
+            self.lines.entry(line).or_default().places.insert((known.order(), *id));
+        }
         match &known.standing.phase {
             Phase::Waiting => {
                 lane.waiting.insert((known.standing.due, *id));
@@ -367,6 +399,14 @@ impl Index {
             self.deadlines.insert((deadline, *id));
         }
         self.file(id, now);
+        if let Some(line) = line {
+            // What was the first may be the second now.
+            let next = self.lines.get(&line).and_then(|state| state.places.iter().nth(1)).map(|(_, id)| *id);
+            if let Some(next) = next {
+                self.file(&next, now);
+            }
+            self.look_at_line(line, now);
+        }
         self.look_at(&shared, now);
     }
 
@@ -423,10 +463,14 @@ impl Index {
             return;
         }
         let order = known.order();
-        if let Some(line) = &known.line
-            && self.lines.get(line).and_then(|places| places.first()).is_none_or(|(_, first)| first != id)
-        {
-            return;
+        if let Some(state) = known.line.and_then(|line| self.lines.get(&line)) {
+            if state.holder.is_some() || state.places.first().is_none_or(|(_, first)| first != id) {
+                return;
+            }
+            if order > self.position {
+                self.early.insert((order, *id));
+                return;
+            }
         }
         if known.standing.due > now.time {
             known.filed = Filed::Later(known.standing.due);
@@ -496,9 +540,10 @@ impl Index {
 
     /// When [`Index::tick`] will have something to do, from now.
     pub(crate) fn next_tick(&self, now: Now) -> Option<Duration> {
-        let due = self.later.first().map(|(due, _)| {
-            Duration::try_from(due.duration_since(now.time)).unwrap_or(Duration::ZERO)
-        });
+        let due = self
+            .later
+            .first()
+            .map(|(due, _)| Duration::try_from(due.duration_since(now.time)).unwrap_or(Duration::ZERO));
         let soon = self.soon.values().min().map(|at| at.saturating_sub(now.steady));
         let lapse = self.deadlines.first().map(|(at, _)| at.saturating_sub(now.steady));
         [due, soon, lapse].into_iter().flatten().min()
@@ -580,9 +625,7 @@ impl Index {
     /// An own claim that is still good, and has this message.
     pub(crate) fn holds(&self, claim: ClaimId, id: &InvocationId, now: Now) -> bool {
         let holder = self.holder(claim);
-        self.holdings
-            .get(&claim)
-            .is_some_and(|held| held.deadline > now.steady && held.members.contains(id))
+        self.holdings.get(&claim).is_some_and(|held| held.deadline > now.steady && held.members.contains(id))
             && self.entries.get(id).is_some_and(|known| known.standing.held_by(&holder))
     }
 
@@ -605,9 +648,12 @@ impl Index {
         } else {
             self.rules.insert(lane.clone(), rules);
         }
-        if let Some((shared, state)) = self.lanes.get_key_value(lane).map(|(key, _)| key.clone()).and_then(|key| {
-            self.lanes.get_mut(lane).map(|state| (key, state))
-        }) {
+        if let Some((shared, state)) = self
+            .lanes
+            .get_key_value(lane)
+            .map(|(key, _)| key.clone())
+            .and_then(|key| self.lanes.get_mut(lane).map(|state| (key, state)))
+        {
             state.rules = rules;
             self.set_limits(&shared);
             self.look_at(&shared, now);
@@ -656,8 +702,14 @@ impl Index {
         }
     }
 
+    /// The stream is read from its beginning: until it was, nothing is claimed.
+    pub(crate) fn begin_anew(&mut self) {
+        self.position = 0;
+        self.synced = false;
+    }
+
     /// The stream was read up to here; `complete`: there was no more at that moment.
-    pub(crate) fn read_up_to(&mut self, sequence: u64, complete: bool) {
+    pub(crate) fn read_up_to(&mut self, sequence: u64, complete: bool, now: Now) {
         while let Some((at, id)) = self.ahead.first_key_value().map(|(at, id)| (*at, *id))
             && at <= sequence
         {
@@ -667,6 +719,12 @@ impl Index {
             }
         }
         self.position = sequence;
+        while let Some((order, id)) = self.early.first().copied()
+            && order <= sequence
+        {
+            self.early.remove(&(order, id));
+            self.file(&id, now);
+        }
         self.synced |= complete;
     }
 
@@ -681,12 +739,13 @@ impl Index {
         for id in over {
             self.remove(&id, now);
         }
-        let left = self.tickets.iter().filter(|(id, (line, at))| {
-            *at <= up_to && !seen.contains(&Key::Ticket(*line, **id))
-        });
-        let left: Vec<_> = left.map(|(id, _)| *id).collect();
-        for id in left {
-            self.drop_ticket(&id, now);
+        let locks = self
+            .lines
+            .iter()
+            .filter(|(line, state)| state.lock <= up_to && !seen.contains(&Key::Lock(**line)));
+        let locks: Vec<_> = locks.map(|(line, _)| *line).collect();
+        for line in locks {
+            self.no_lock(line, now);
         }
         let paused = self.paused.len();
         self.paused.retain(|hash, (at, _)| *at > up_to || seen.contains(&Key::Pause(hash.clone())));

@@ -67,7 +67,9 @@ impl Link {
             })
             .connect(options.urls.as_slice())
             .await
-            .map_err(|e| Error::new(ErrorKind::Invalid, "XB6043", format!("cannot use the NATS server: {e}")))?;
+            .map_err(|e| {
+                Error::new(ErrorKind::Invalid, "XB6043", format!("cannot use the NATS server: {e}"))
+            })?;
         let mut context = jetstream::new(client.clone());
         context.set_timeout(options.answer);
         Ok(Self { client, context, status, connected, trouble })

@@ -27,6 +27,9 @@ pub(crate) const MOST_AT_ONCE: usize = 1000;
 /// Writes in flight: below what the server takes in before it refuses.
 const IN_FLIGHT: usize = 1024;
 
+/// What headers may take of the largest payload, in bytes.
+const HEADERS: usize = 4096;
+
 /// Batches in flight: the server takes 50 of all workers together.
 const BATCHES_IN_FLIGHT: usize = 8;
 
@@ -107,6 +110,11 @@ impl Log {
             let error = Error::new(ErrorKind::TooLarge, "XB4024", message);
             return Err(error.with_hint("send fewer messages at once").into());
         }
+        // Nothing of it is sent where a part of it would be refused.
+        let most = self.client.max_payload().saturating_sub(HEADERS);
+        if let Some(large) = writes.iter().map(|write| write.payload.len()).find(|length| *length > most) {
+            return Err(too_large(&format!("{large} bytes are more than {most}")).into());
+        }
         let _batches = self.enter(&self.batches).await?;
         let last = writes.len() - 1;
         for (at, write) in writes.iter().enumerate() {
@@ -116,10 +124,7 @@ impl Log {
             headers.insert("Nats-Batch-Sequence", (at + 1).to_string());
             if at < last {
                 let sent = self.client.publish_with_headers(subject, headers, write.payload.clone());
-                sent.await.map_err(|e| match e.kind() {
-                    async_nats::client::PublishErrorKind::MaxPayloadExceeded => too_large(&e),
-                    _ => errors::away(e),
-                })?;
+                sent.await.map_err(errors::away)?;
                 continue;
             }
             headers.insert("Nats-Batch-Commit", "1");
@@ -185,6 +190,10 @@ impl Log {
 }
 
 fn too_large(error: &dyn std::fmt::Display) -> Error {
-    Error::new(ErrorKind::TooLarge, "XB4024", format!("a message is larger than the queue's server takes: {error}"))
-        .with_hint("raise max_payload of the NATS server, or send less")
+    Error::new(
+        ErrorKind::TooLarge,
+        "XB4024",
+        format!("a message is larger than the queue's server takes: {error}"),
+    )
+    .with_hint("raise max_payload of the NATS server, or send less")
 }

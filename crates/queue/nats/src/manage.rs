@@ -3,7 +3,7 @@
 use crate::{
     errors::{self, Failure},
     shared::{Shared, TRIES},
-    wire::{Key, Phase, Run, Standing, Write, line, unpack},
+    wire::{Key, Phase, Run, Standing, Write, pack, unpack},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -24,6 +24,9 @@ const MOST: usize = 1000;
 /// Messages on a page, unless asked otherwise.
 const PAGE: usize = 100;
 
+/// What messages may be.
+const STATES: [&str; 3] = ["waiting", "running", "dead"];
+
 /// How messages are sorted: oldest accepted first.
 type Age = (Timestamp, u64, InvocationId);
 
@@ -35,6 +38,10 @@ impl Shared {
     }
 
     pub(crate) async fn list(&self, query: &EntryQuery) -> Result<EntryPage, Error> {
+        if let Some(state) = query.state.as_deref().filter(|state| !STATES.contains(state)) {
+            return Err(Error::invalid("XB4025", format!("no message is {state:?}"))
+                .with_hint(format!("states are {}", STATES.join(", "))));
+        }
         let after = query.cursor.as_deref().map(read_cursor).transpose()?;
         let limit = query.limit.map_or(PAGE, |limit| limit as usize).clamp(1, MOST);
         let wanted = |phase: &Phase| query.state.as_deref().is_none_or(|state| state == name(phase));
@@ -73,7 +80,9 @@ impl Shared {
                 .then(|| (known.accepted, known.order(), *id))
         };
         match &which.ids {
-            Some(ids) => ids.iter().filter_map(|id| index.entries.get_key_value(id)).filter_map(age).collect(),
+            Some(ids) => {
+                ids.iter().filter_map(|id| index.entries.get_key_value(id)).filter_map(age).collect()
+            }
             None => index.entries.iter().filter_map(age).collect(),
         }
     }
@@ -91,23 +100,19 @@ impl Shared {
             let found = self.refresh(&Key::Message(*id)).await?.ok_or_else(none)?;
             let standing = found.living().ok_or_else(none)?;
             let message = unpack(&found.payload)?;
-            let line = line(&message);
-            let (writes, entry) = match &standing.phase {
+            let (write, entry) = match &standing.phase {
                 Phase::Running(run) => {
                     let run = Phase::Running(Run { cancelled: true, ..run.clone() });
                     let order = Some(standing.order.unwrap_or(found.sequence));
                     let standing = Standing { order, ..standing.to(run) };
                     let entry = standing.entry(message);
-                    (vec![Write::change(*id, found.sequence, standing, found.payload)], entry)
+                    (Write::change(*id, found.sequence, standing, found.payload), entry)
                 }
-                Phase::Dead { .. } => {
-                    (Write::gone(*id, None, found.sequence, standing), standing.entry(message))
-                }
-                Phase::Waiting | Phase::Gone => {
-                    (Write::gone(*id, line, found.sequence, standing), standing.entry(message))
+                Phase::Waiting | Phase::Dead { .. } | Phase::Gone => {
+                    (Write::gone(*id, found.sequence, standing), standing.entry(message))
                 }
             };
-            match self.commit(&writes).await {
+            match self.commit(&[write]).await {
                 Ok(()) => return entry.ok_or_else(none),
                 Err(Failure::Conflict) => {}
                 Err(failure) => return Err(failure.error()),
@@ -126,20 +131,11 @@ impl Shared {
             None => began,
         };
         let dead = self.dead(which);
-        // Those with keys take their places in line one after the other.
-        let (in_line, others): (Vec<_>, Vec<_>) = {
-            let index = self.index.lock();
-            let each = dead.into_iter().enumerate();
-            each.partition(|(_, id)| index.entries.get(id).is_some_and(|known| known.line.is_some()))
-        };
-        let work = others.into_iter().map(|(place, id)| self.revive(id, due(place)));
-        let results: Vec<_> = stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
+        let work = dead.into_iter().enumerate().map(|(place, id)| self.revive(id, due(place)));
+        let results: Vec<_> = stream::iter(work).buffered(AT_ONCE).collect().await;
         let mut revived = 0;
         for result in results {
             revived += u64::from(result?);
-        }
-        for (place, id) in in_line {
-            revived += u64::from(self.revive(id, due(place)).await?);
         }
         Ok(revived)
     }
@@ -154,13 +150,18 @@ impl Shared {
                 }
                 return Ok(false);
             };
-            let writes = match self.index.lock().entries.get(&id) {
+            let mut message = unpack(&payload)?;
+            // It shall not end of what it died of.
+            (message.due, message.expires) = (due, None);
+            let payload = pack(&message)?;
+            let write = match self.index.lock().entries.get(&id) {
                 Some(known) if matches!(known.standing.phase, Phase::Dead { .. }) => {
-                    Write::queued(id, known.line, known.sequence, Standing::fresh(due), payload)
+                    let standing = Standing { order: Some(known.order()), ..Standing::fresh(due) };
+                    Write::change(id, known.sequence, standing, payload)
                 }
                 _ => return Ok(false),
             };
-            match self.commit(&writes).await {
+            match self.commit(&[write]).await {
                 Ok(()) => return Ok(true),
                 Err(Failure::Conflict) => self.refresh(&Key::Message(id)).await?,
                 Err(failure) => return Err(failure.error()),
@@ -184,13 +185,13 @@ impl Shared {
     /// `None`: it is no dead letter any more.
     async fn bury(&self, id: InvocationId) -> Result<Option<Message>, Error> {
         let Some(message) = self.message(&id).await? else { return Ok(None) };
-        let writes = match self.index.lock().entries.get(&id) {
+        let write = match self.index.lock().entries.get(&id) {
             Some(known) if matches!(known.standing.phase, Phase::Dead { .. }) => {
-                Write::gone(id, None, known.sequence, &known.standing)
+                Write::gone(id, known.sequence, &known.standing)
             }
             _ => return Ok(None),
         };
-        match self.commit(&writes).await {
+        match self.commit(&[write]).await {
             Ok(()) => Ok(Some(message)),
             Err(Failure::Conflict) => self.refresh(&Key::Message(id)).await.map(|_| None),
             Err(failure) => Err(failure.error()),
@@ -287,7 +288,7 @@ fn read_cursor(text: &str) -> Result<Age, Error> {
         let id = InvocationId(uuid::Uuid::try_parse(parts.next()?).ok()?);
         Some((accepted, order, id))
     };
-    read().ok_or_else(|| Error::invalid("XB1011", "the cursor is none that this queue gave"))
+    read().ok_or_else(|| Error::invalid("XB4014", "the cursor is none that this queue gave"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::{
     options::NatsOptions,
     shared::Shared,
     watch,
-    wire::{Key, WorkerId},
+    wire::WorkerId,
     workers,
 };
 use async_trait::async_trait;
@@ -27,7 +27,7 @@ use xebec_core::{
 /// How often leases are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How often lines are searched for messages that do not exist.
+/// How often lines are searched for locks that nobody has.
 const SEARCH: Duration = Duration::from_secs(2);
 
 /// The queue on NATS JetStream, as one worker has it.
@@ -113,10 +113,10 @@ impl Drop for NatsQueue {
     }
 }
 
-/// Ends leases that ran out, whoever's they were, and heals lines.
+/// Ends leases that ran out, whoever's they were, and heals locks.
 async fn tend(shared: &Shared) {
     let mut searched = tokio::time::Instant::now();
-    let mut strangers: Vec<InvocationId> = Vec::new();
+    let mut stray = Vec::new();
     loop {
         tokio::time::sleep(TICK).await;
         if shared.link.log().is_err() {
@@ -129,14 +129,12 @@ async fn tend(shared: &Shared) {
             continue;
         }
         searched = tokio::time::Instant::now();
-        // Who is a stranger twice in a row is not merely about to be read.
-        let seen = std::mem::take(&mut strangers);
-        strangers = shared.index.lock().strangers();
-        for id in strangers.iter().filter(|id| seen.contains(id)) {
-            if let Ok(found) = shared.refresh(&Key::Message(*id)).await
-                && found.is_none_or(|record| record.living().is_none())
-            {
-                shared.index.lock().no_stranger(id, shared.now());
+        // What is stray twice in a row is not merely about to be read.
+        let seen = std::mem::take(&mut stray);
+        stray = shared.index.lock().stray_locks();
+        for lock in stray.iter().filter(|lock| seen.contains(lock)) {
+            if let Err(error) = shared.heal_lock(*lock).await {
+                tracing::debug!(%error, "a lock could not be looked after");
             }
         }
     }

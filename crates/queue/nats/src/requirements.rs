@@ -33,8 +33,9 @@ pub(crate) async fn meet(
     }
     if !info.jetstream {
         let message = "the NATS server runs without JetStream";
-        return Err(Error::new(ErrorKind::Refused, "XB6042", message)
-            .with_hint("write into its configuration: `jetstream { store_dir: \"…\", sync_interval: always }`"));
+        return Err(Error::new(ErrorKind::Refused, "XB6042", message).with_hint(
+            "write into its configuration: `jetstream { store_dir: \"…\", sync_interval: always }`",
+        ));
     }
     if !options.accept_unsynced {
         synced(options).await?;

@@ -70,8 +70,10 @@ impl Shared {
         let id = settlement.id;
         let known = index.entries.get(&id).filter(|_| index.holds(claim, &id, now))?;
         let payload = payload.unwrap_or_default();
-        Some(match &settlement.verdict {
-            Verdict::Over => Write::gone(id, known.line, known.sequence, &known.standing),
+        let cancelled = known.standing.run().is_some_and(|run| run.cancelled);
+        let change = match &settlement.verdict {
+            Verdict::Over => Write::gone(id, known.sequence, &known.standing),
+            Verdict::Again { .. } if cancelled => Write::gone(id, known.sequence, &known.standing),
             Verdict::Again { due, history, why } => {
                 let standing = Standing {
                     due: *due,
@@ -79,15 +81,16 @@ impl Shared {
                     why: Some(shortened(why)),
                     ..known.becomes(Phase::Waiting)
                 };
-                vec![Write::change(id, known.sequence, standing, payload)]
+                Write::change(id, known.sequence, standing, payload)
             }
             Verdict::Dead { death, history, why } => {
                 let phase = Phase::Dead { since: now.time, death: *death };
                 let standing =
                     Standing { history: *history, why: Some(shortened(why)), ..known.becomes(phase) };
-                Write::dead(id, known.line, known.sequence, standing, payload)
+                Write::change(id, known.sequence, standing, payload)
             }
-        })
+        };
+        Some([change].into_iter().chain(known.line.map(Write::unlock)).collect())
     }
 }
 

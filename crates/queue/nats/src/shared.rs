@@ -5,7 +5,7 @@ use crate::{
     index::{Index, Now},
     link::Link,
     options::NatsOptions,
-    wire::{Key, Record, Write, unpack},
+    wire::{Key, Line, Record, Write, unpack},
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -18,7 +18,11 @@ use std::{
     time::Duration,
 };
 use tokio::sync::Notify;
-use xebec_core::{Error, InvocationId, message::Message, ports::{clock::Clock, queue::ClaimId}};
+use xebec_core::{
+    Error, InvocationId,
+    message::Message,
+    ports::{clock::Clock, queue::ClaimId},
+};
 
 /// One worker's view of the queue, and its way to it.
 pub(crate) struct Shared {
@@ -101,7 +105,7 @@ impl Shared {
     pub(crate) async fn refresh(&self, key: &Key) -> Result<Option<Record>, Error> {
         let seen = match key {
             Key::Message(id) => self.index.lock().entries.get(id).map(|known| known.sequence),
-            Key::Ticket(..) | Key::Once(_) | Key::Pause(_) => None,
+            Key::Lock(_) | Key::Once(_) | Key::Pause(_) => None,
         };
         let found = self.link.log()?.last(key).await?;
         let now = self.now();
@@ -109,11 +113,26 @@ impl Shared {
         match (&found, key, seen) {
             (Some(record), _, _) => index.apply(record.clone(), now),
             (None, Key::Message(id), Some(seen)) => index.vanished(id, seen, now),
+            (None, Key::Lock(line), _) => index.no_lock(*line, now),
             (None, _, _) => {}
         }
         drop(index);
         self.wake.notify_waiters();
         Ok(found)
+    }
+
+    /// Makes sure that whoever has a lock runs, and takes it from who does not: a record of it was missed.
+    pub(crate) async fn heal_lock(&self, (line, holder): (Line, InvocationId)) -> Result<(), Error> {
+        let lock = self.refresh(&Key::Lock(line)).await?;
+        let message = self.refresh(&Key::Message(holder)).await?;
+        let runs = message.as_ref().and_then(Record::living).is_some_and(|standing| standing.run().is_some());
+        match lock.filter(|lock| lock.payload == holder.0.as_bytes()[..]) {
+            Some(lock) if !runs => {
+                let write = Write { expected: Some(lock.sequence), ..Write::unlock(line) };
+                self.commit(&[write]).await.map_err(Failure::error)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The payload of a message; `None` where its record was replaced meanwhile.

@@ -41,6 +41,7 @@ async fn read(shared: &Shared) -> Result<(), String> {
     let log = shared.link.log().map_err(|e| e.to_string())?;
     let config = pull::OrderedConfig { deliver_policy: DeliverPolicy::All, ..Default::default() };
     let consumer = log.stream().create_consumer(config).await.map_err(|e| e.to_string())?;
+    shared.index.lock().begin_anew();
     let nothing = consumer.cached_info().num_pending == 0;
     let mut messages = consumer.messages().await.map_err(|e| e.to_string())?;
     // What is seen while reading from the beginning, to know afterwards what is no more.
@@ -76,7 +77,7 @@ async fn read(shared: &Shared) -> Result<(), String> {
             let now = shared.now();
             let mut index = shared.index.lock();
             index.apply(record, now);
-            index.read_up_to(sequence, false);
+            index.read_up_to(sequence, false, now);
             drop(index);
             shared.wake.notify_waiters();
         }
@@ -92,7 +93,7 @@ fn caught_up(shared: &Shared, seen: &mut Option<HashSet<Key>>, position: u64) {
     let now = shared.now();
     let mut index = shared.index.lock();
     index.keep_only(&seen, position, now);
-    index.read_up_to(position, true);
+    index.read_up_to(position, true, now);
     drop(index);
     shared.wake.notify_waiters();
 }

@@ -27,10 +27,9 @@ pub(crate) type Line = u128;
 pub(crate) enum Key {
     /// A message.
     Message(InvocationId),
-    /// A message's place in the line of those with its key. It is there from when the message is accepted
-    /// until it is over, and is never written anew meanwhile: so whoever reads the stream sees it before the
-    /// places behind it, however often the messages themselves change.
-    Ticket(Line, InvocationId),
+    /// The lock of a line: the id of the message of it that runs, or nothing. It is written anew with every
+    /// change of a message of the line, so that whoever can take it has seen all of them.
+    Lock(Line),
     /// An idempotency key of a lane, by its hash.
     Once(String),
     /// A paused place, by its hash.
@@ -50,7 +49,7 @@ impl Key {
     pub(crate) fn subject(&self, prefix: &str) -> String {
         match self {
             Self::Message(id) => format!("{prefix}.q.m.{}", id.0.simple()),
-            Self::Ticket(line, id) => format!("{prefix}.q.t.{line:032x}.{}", id.0.simple()),
+            Self::Lock(line) => format!("{prefix}.q.k.{line:032x}"),
             Self::Once(hash) => format!("{prefix}.q.i.{hash}"),
             Self::Pause(hash) => format!("{prefix}.q.p.{hash}"),
         }
@@ -61,11 +60,7 @@ impl Key {
         let rest = subject.strip_prefix(prefix)?.strip_prefix(".q.")?;
         match rest.split_once('.')? {
             ("m", id) => Some(Self::Message(InvocationId(uuid::Uuid::try_parse(id).ok()?))),
-            ("t", rest) => {
-                let (line, id) = rest.split_once('.')?;
-                let id = InvocationId(uuid::Uuid::try_parse(id).ok()?);
-                Some(Self::Ticket(Line::from_str_radix(line, 16).ok()?, id))
-            }
+            ("k", line) => Some(Self::Lock(Line::from_str_radix(line, 16).ok()?)),
             ("i", hash) => Some(Self::Once(hash.to_owned())),
             ("p", hash) => Some(Self::Pause(hash.to_owned())),
             _ => None,
@@ -221,7 +216,7 @@ impl Record {
         let header = |name: &str| headers.and_then(|headers| headers.get(name)).map(|value| value.as_str());
         let standing = match &key {
             Key::Message(_) => Some(serde_json::from_str(header(STANDING)?).ok()?),
-            Key::Ticket(..) | Key::Once(_) | Key::Pause(_) => None,
+            Key::Lock(_) | Key::Once(_) | Key::Pause(_) => None,
         };
         let write = header(WRITE).unwrap_or_default().into();
         Some(Self { key, sequence, standing, write, payload })
@@ -233,7 +228,7 @@ impl Record {
     }
 }
 
-/// A record to be written, where the last one with its key has the expected sequence (0: there is none;
+/// A record to be written where the last one with its key has the expected sequence (0: there is none;
 /// `None`: whatever it is).
 #[derive(Clone, Debug)]
 pub(crate) struct Write {
@@ -250,28 +245,8 @@ pub(crate) const GONE_FOR: Duration = Duration::from_secs(60);
 
 impl Write {
     /// A message is accepted.
-    pub(crate) fn accept(message: &Message, expected: u64) -> Result<Vec<Self>, Error> {
-        let standing = Standing::fresh(message.due);
-        Ok(Self::queued(message.id, line(message), expected, standing, pack(message)?))
-    }
-
-    /// A message waits, behind all others of its line.
-    pub(crate) fn queued(
-        id: InvocationId,
-        line: Option<Line>,
-        expected: u64,
-        standing: Standing,
-        payload: Bytes,
-    ) -> Vec<Self> {
-        let standing = Standing { order: None, ..standing };
-        let ticket = line.map(|line| Self {
-            key: Key::Ticket(line, id),
-            expected: None,
-            standing: None,
-            payload: Bytes::from_static(b"1"),
-            ttl: None,
-        });
-        ticket.into_iter().chain([Self::change(id, expected, standing, payload)]).collect()
+    pub(crate) fn accept(message: &Message, expected: u64) -> Result<Self, Error> {
+        Ok(Self::change(message.id, expected, Standing::fresh(message.due), pack(message)?))
     }
 
     /// A message that is there stands differently from now on.
@@ -281,33 +256,22 @@ impl Write {
     }
 
     /// A message that is there goes.
-    pub(crate) fn gone(id: InvocationId, line: Option<Line>, expected: u64, standing: &Standing) -> Vec<Self> {
+    pub(crate) fn gone(id: InvocationId, expected: u64, standing: &Standing) -> Self {
         let standing = Standing { why: None, ..standing.to(Phase::Gone) };
-        let gone = Self { ttl: Some(GONE_FOR), ..Self::change(id, expected, standing, Bytes::new()) };
-        Self::leaving(id, line, gone)
+        Self { ttl: Some(GONE_FOR), ..Self::change(id, expected, standing, Bytes::new()) }
     }
 
-    /// A message becomes a dead letter.
-    pub(crate) fn dead(
-        id: InvocationId,
-        line: Option<Line>,
-        expected: u64,
-        standing: Standing,
-        payload: Bytes,
-    ) -> Vec<Self> {
-        Self::leaving(id, line, Self::change(id, expected, standing, payload))
+    /// A message takes the lock of its line.
+    pub(crate) fn lock(line: Line, expected: u64, id: InvocationId) -> Self {
+        let payload = Bytes::copy_from_slice(id.0.as_bytes());
+        Self { key: Key::Lock(line), expected: Some(expected), standing: None, payload, ttl: None }
     }
 
-    /// With a change of a message, its place in its line is given up.
-    fn leaving(id: InvocationId, line: Option<Line>, change: Self) -> Vec<Self> {
-        let ticket = line.map(|line| Self {
-            key: Key::Ticket(line, id),
-            expected: None,
-            standing: None,
-            payload: Bytes::new(),
-            ttl: Some(GONE_FOR),
-        });
-        [change].into_iter().chain(ticket).collect()
+    /// A message that has the lock of its line gives it back. It goes together with the message's own change, which
+    /// only its holder can make.
+    pub(crate) fn unlock(line: Line) -> Self {
+        let ttl = Some(GONE_FOR);
+        Self { key: Key::Lock(line), expected: None, standing: None, payload: Bytes::new(), ttl }
     }
 
     pub(crate) fn headers(&self, write: &str) -> Result<HeaderMap, Error> {

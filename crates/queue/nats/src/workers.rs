@@ -30,8 +30,7 @@ pub(crate) async fn meet(shared: &Shared, me: &WorkerId) {
 }
 
 async fn talk(shared: &Shared, me: &WorkerId, subject: &str) -> Result<(), Error> {
-    let mut words =
-        shared.link.client.subscribe(subject.to_owned()).await.map_err(crate::errors::away)?;
+    let mut words = shared.link.client.subscribe(subject.to_owned()).await.map_err(crate::errors::away)?;
     let mut seen: HashMap<WorkerId, Instant> = HashMap::new();
     let mut crew = BTreeSet::new();
     let mut every = tokio::time::interval(EVERY);

@@ -6,7 +6,9 @@ use std::time::Duration;
 use support::{Server, message};
 use xebec_core::{
     message::Idempotency,
-    ports::queue::{Ask, Claim, EntryQuery, EntryState, Held, Queue as _, Selection, Settled, Settlement, Verdict},
+    ports::queue::{
+        Ask, Claim, EntryQuery, EntryState, Held, Queue as _, Selection, Settled, Settlement, Verdict,
+    },
     rules::retry::{Death, History},
 };
 use xebec_queue_nats::NatsQueue;

@@ -24,7 +24,8 @@ pub fn find() -> Option<PathBuf> {
         return Some(named.into());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    if let Some(found) = std::env::split_paths(&path).map(|dir| dir.join("nats-server")).find(|p| p.is_file()) {
+    if let Some(found) = std::env::split_paths(&path).map(|dir| dir.join("nats-server")).find(|p| p.is_file())
+    {
         return Some(found);
     }
     // Wheels put programs beside the interpreter's other scripts: asked of the package's own list of files.
