@@ -67,7 +67,7 @@ pub(crate) async fn after(shared: &Shared, claim: ClaimId, case: Case<'_>, attem
             let verdict = Verdict::Again { due: later(now, after), history, why: shortened(&attempt.why) };
             settle(shared, claim, case.message, verdict, Vec::new()).await;
         }
-        Next::Dead(death) => dead(shared, claim, case, attempt, death).await,
+        Next::Dead(death) => dead(shared, claim, case, attempt, death, spent(case.history, attempt)).await,
     }
 }
 
@@ -85,7 +85,17 @@ pub(crate) async fn unbegun(shared: &Shared, claim: ClaimId, case: Case<'_>, dea
     };
     let attempt = Attempt::platform(fault, why);
     record(shared, case, &attempt).await;
-    dead(shared, claim, case, &attempt, death).await;
+    dead(shared, claim, case, &attempt, death, case.history).await;
+}
+
+/// What it has been through after its last attempt.
+fn spent(mut history: History, attempt: &Attempt) -> History {
+    let spent = match attempt.ending.outcome {
+        Outcome::PlatformError(fault) if fault != PlatformFault::Internal => &mut history.refusals,
+        _ => &mut history.failures,
+    };
+    *spent = spent.saturating_add(1);
+    history
 }
 
 /// It was cancelled while it ran. Its result goes nowhere: whoever cancelled it knows.
@@ -131,13 +141,14 @@ async fn over(shared: &Shared, claim: ClaimId, case: Case<'_>, attempt: &Attempt
 }
 
 /// It never runs again by itself.
-pub(crate) async fn dead(shared: &Shared, claim: ClaimId, case: Case<'_>, attempt: &Attempt, death: Death) {
-    let mut history = case.history;
-    match attempt.ending.outcome {
-        Outcome::PlatformError(PlatformFault::Internal) if !attempt.recorded => {}
-        Outcome::PlatformError(_) => history.refusals = history.refusals.saturating_add(1),
-        _ => history.failures = history.failures.saturating_add(1),
-    }
+pub(crate) async fn dead(
+    shared: &Shared,
+    claim: ClaimId,
+    case: Case<'_>,
+    attempt: &Attempt,
+    death: Death,
+    history: History,
+) {
     let then = results(shared, case, attempt, Some(death)).await;
     flush(shared, attempt).await;
     let verdict = Verdict::Dead { death, history, why: shortened(&attempt.why) };

@@ -45,7 +45,9 @@ impl Delivery {
     /// Begins to make calls. Functions must be known to [`DeliveryParts::control`] by now: a call of one that
     /// is not there is a dead letter.
     pub async fn start(&self) {
-        // Before anything is claimed, the queue must know how lanes are served.
+        // Listening first, so that nothing is missed; and before anything is claimed, the queue must know how
+        // lanes are served.
+        let events = self.shared.control.events();
         lanes::look(&self.shared).await;
         let mut tasks = self.tasks.lock();
         if tasks.dispatcher.is_some() {
@@ -53,7 +55,7 @@ impl Delivery {
         }
         tasks.dispatcher = Some(tokio::spawn(dispatch(self.shared.clone(), self.stopping.subscribe())));
         let shared = self.shared.clone();
-        tasks.around.push(tokio::spawn(async move { lanes::follow(&shared).await }));
+        tasks.around.push(tokio::spawn(async move { lanes::follow(&shared, events).await }));
         let shared = self.shared.clone();
         tasks.around.push(tokio::spawn(async move { sweep::now_and_then(&shared).await }));
         let shared = self.shared.clone();

@@ -196,3 +196,32 @@ fn told(error: &reqwest::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: u16, location: Option<&str>) -> Response {
+        let mut response = http::Response::builder().status(status);
+        if let Some(location) = location {
+            response = response.header(LOCATION, location);
+        }
+        response.body("").unwrap().into()
+    }
+
+    #[test]
+    fn is_sent_on_as_far_as_it_is_safe() {
+        let secure = Url::parse("https://a.example/x").unwrap();
+        let plain = Url::parse("http://a.example/x").unwrap();
+        let on = |from: &Url, location| sent_on(from, &answered(307, Some(location)));
+        assert_eq!(on(&secure, "/y").unwrap().unwrap().as_str(), "https://a.example/y");
+        assert_eq!(on(&plain, "https://b.example/").unwrap().unwrap().as_str(), "https://b.example/");
+        assert!(on(&secure, "http://a.example/").unwrap_err().contains("from https to http"));
+        assert!(on(&plain, "file:///etc/passwd").is_err());
+        assert!(on(&plain, "http://").is_err());
+        assert!(sent_on(&plain, &answered(302, None)).is_err());
+        for status in [200, 204, 303, 304, 404, 500] {
+            assert!(sent_on(&plain, &answered(status, Some("/y"))).unwrap().is_none(), "{status}");
+        }
+    }
+}

@@ -2,10 +2,11 @@
 
 use crate::shared::Shared;
 use compact_str::CompactString;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream::BoxStream};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -15,7 +16,7 @@ use xebec_core::{
     message::{Lane, Target},
     policy::Delivery,
     ports::{
-        control::Happening,
+        control::{Event, Happening},
         queue::{BatchRules, LaneRules, Queue},
     },
 };
@@ -198,9 +199,8 @@ pub(crate) async fn look(shared: &Shared) {
 }
 
 /// Follows what happens to functions, for ever.
-pub(crate) async fn follow(shared: &Shared) {
-    let mut events = shared.control.events().fuse();
-    look(shared).await;
+pub(crate) async fn follow(shared: &Shared, events: BoxStream<'static, Arc<Event>>) {
+    let mut events = events.fuse();
     let mut ticks = interval_at(Instant::now() + LOOK_AGAIN, LOOK_AGAIN);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

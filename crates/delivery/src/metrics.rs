@@ -9,10 +9,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::sleep;
 use xebec_core::{
     Outcome,
     message::{Lane, Target},
@@ -22,9 +19,6 @@ use xebec_core::{
 
 /// How old what is shown of the queue may be.
 const FRESH: Duration = Duration::from_secs(5);
-
-/// For how long it is kept fresh after someone looked.
-const WATCHED: Duration = Duration::from_secs(180);
 
 /// Lanes that have series of their own; the others are added up.
 const MOST_LANES: usize = 1000;
@@ -40,7 +34,6 @@ pub(crate) struct Metrics {
     lost: AtomicU64,
     halved: AtomicU64,
     stats: Mutex<Vec<LaneStats>>,
-    looked: Notify,
 }
 
 impl Metrics {
@@ -72,7 +65,6 @@ impl Metrics {
 
     /// Appends all series.
     pub(crate) fn write(&self, out: &mut String, now: Timestamp, running: usize) {
-        self.looked.notify_one();
         write_lanes(out, &self.stats.lock(), now);
         for (name, help, count) in [
             ("xebec_messages_accepted_total", "Calls accepted to be made later.", &self.accepted),
@@ -102,22 +94,14 @@ impl Metrics {
     }
 }
 
-/// Looks at the queue as long as somebody looks at what is shown of it, for ever.
+/// Looks at the queue, for ever.
 pub(crate) async fn refresh(shared: &Shared) {
-    let metrics = &shared.metrics;
-    let mut looked = Instant::now();
     loop {
         match shared.queue.stats(None).await {
-            Ok(stats) => *metrics.stats.lock() = stats,
+            Ok(stats) => *shared.metrics.stats.lock() = stats,
             Err(error) => tracing::debug!(%error, "the queue does not say what is in it"),
         }
         sleep(FRESH).await;
-        if looked.elapsed() > WATCHED {
-            metrics.looked.notified().await;
-            looked = Instant::now();
-        } else if timeout(Duration::ZERO, metrics.looked.notified()).await.is_ok() {
-            looked = Instant::now();
-        }
     }
 }
 

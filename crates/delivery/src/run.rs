@@ -126,7 +126,7 @@ pub(crate) async fn without_body(shared: &Shared, claim: ClaimId, case: Case<'_>
     let attempt = Attempt::platform(fault, format!("the call's body {what}: {error}"));
     if gone {
         conclude::record(shared, case, &attempt).await;
-        conclude::dead(shared, claim, case, &attempt, Death::Failed).await;
+        conclude::dead(shared, claim, case, &attempt, Death::Failed, case.history).await;
     } else {
         conclude::after(shared, claim, case, &attempt).await;
     }

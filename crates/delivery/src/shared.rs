@@ -61,7 +61,7 @@ impl Shared {
     /// Sees that what the engine recorded so far survives `kill -9`. A record that is lost does not hold up
     /// the message: its call was made.
     pub(crate) async fn flush_records(&self) {
-        if let Err(error) = self.flush.wait(&*self.control).await {
+        if let Err(error) = self.flush.wait(|| self.control.flush_records()).await {
             tracing::warn!(%error, "records of calls may be lost");
         }
     }

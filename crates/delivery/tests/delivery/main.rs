@@ -6,6 +6,7 @@
 mod accepting;
 mod batches;
 mod calls;
+mod faults;
 mod life;
 mod results;
 mod support;

@@ -2,12 +2,14 @@
 
 pub mod clock;
 pub mod engine;
+pub mod faults;
 pub mod server;
 pub mod stores;
 
 use bytes::Bytes;
 use clock::TestClock;
 use engine::{Answered, Seen, TestEngine, answer, key};
+use faults::FaultyQueue;
 use http::Request;
 use std::{
     sync::{Arc, Once},
@@ -35,6 +37,7 @@ use xebec_delivery::{Delivery, DeliveryOptions, DeliveryParts};
 pub struct World {
     pub clock: Arc<TestClock>,
     pub queue: Arc<MemoryQueue>,
+    pub faults: Arc<FaultyQueue>,
     pub blobs: Arc<MemoryBlobs>,
     pub records: Arc<MemoryRecords>,
     pub engine: Arc<TestEngine>,
@@ -57,12 +60,13 @@ impl World {
         });
         let clock = Arc::new(TestClock::default());
         let queue = Arc::new(MemoryQueue::new(Bounds::default(), clock.clone()));
+        let faults = Arc::new(FaultyQueue::new(queue.clone()));
         let blobs = Arc::new(MemoryBlobs::default());
         let records = Arc::new(MemoryRecords::default());
         let engine = Arc::new(TestEngine::new(records.clone()));
         let delivery = Arc::new(
             Delivery::new(DeliveryParts {
-                queue: queue.clone(),
+                queue: faults.clone(),
                 blobs: blobs.clone(),
                 invoker: engine.clone(),
                 control: engine.clone(),
@@ -72,7 +76,7 @@ impl World {
             })
             .unwrap(),
         );
-        Self { clock, queue, blobs, records, engine, delivery }
+        Self { clock, queue, faults, blobs, records, engine, delivery }
     }
 
     /// A second server beside: the same queue, stores and engine.

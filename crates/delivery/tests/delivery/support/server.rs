@@ -138,8 +138,6 @@ async fn request(connection: &mut TcpStream, read: &mut Vec<u8>) -> Option<Heard
 }
 
 async fn more(connection: &mut TcpStream, read: &mut Vec<u8>) -> Option<()> {
-    let mut piece = [0; 16 * 1024];
-    let count = connection.read(&mut piece).await.ok().filter(|count| *count > 0)?;
-    read.extend_from_slice(&piece[..count]);
-    Some(())
+    let count = connection.read_buf(read).await.ok()?;
+    (count > 0).then_some(())
 }
