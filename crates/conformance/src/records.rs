@@ -109,7 +109,11 @@ pub async fn keeps_the_later_of_two_with_one_id(records: &dyn Records) {
             assert_eq!(records.query(&before).await.unwrap().records, [], "it is where the later one is");
         }
         let retried = RecordQuery { attempt: Some(2), ..of(tenant, name, None) };
-        assert_eq!(records.query(&retried).await.unwrap().records, std::slice::from_ref(&third), "{retried:?}");
+        assert_eq!(
+            records.query(&retried).await.unwrap().records,
+            std::slice::from_ref(&third),
+            "{retried:?}"
+        );
     }
     assert_eq!(records.trim(&Retention { entries: 2, ..forever() }).await.unwrap(), 0, "it counts once");
     assert_eq!(records.trim(&Retention { entries: 0, ..forever() }).await.unwrap(), 2);

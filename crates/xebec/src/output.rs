@@ -37,10 +37,15 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
 /// Writes bytes to standard output as they are.
 pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(unwritable)
+}
+
+/// Why standard output cannot be written; whoever closed it need not be told.
+pub(crate) fn unwritable(error: std::io::Error) -> Failure {
+    match error.kind() {
         std::io::ErrorKind::BrokenPipe => Failure::silent(),
         _ => Failure::new(format!("cannot write to standard output: {error}")),
-    })
+    }
 }
 
 /// A table without lines, as `kubectl` prints them.

@@ -23,7 +23,7 @@ impl Describe {
         if format == Format::Json {
             return output::print(format, &function, String::new);
         }
-        let path = format!("records?function={}&limit=5", self.name);
+        let path = format!("invocations?function={}&limit=5", self.name);
         let recent: RecordPage = client.get(&path).await?;
         output::line(&text(server, &function, &recent))
     }

@@ -106,7 +106,7 @@ impl Later {
 }
 
 /// Waits until a call is over, and says how it ended.
-async fn wait(client: &Client, id: InvocationId, format: Format) -> Result<(), Failure> {
+pub(super) async fn wait(client: &Client, id: InvocationId, format: Format) -> Result<(), Failure> {
     let (mut pause, longest) = LOOK;
     loop {
         let message: Option<MessageAnswer> = client.find(&format!("messages/{id}")).await?;

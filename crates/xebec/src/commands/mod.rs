@@ -8,6 +8,7 @@ mod describe;
 mod dev;
 mod doctor;
 mod env;
+mod invocations;
 mod invoke;
 mod key;
 mod later;
@@ -68,6 +69,8 @@ pub(crate) enum Command {
     Describe(describe::Describe),
     /// Show what functions print
     Logs(logs::Logs),
+    /// See what was called and how it ended; make calls again
+    Invocations(invocations::Invocations),
     /// Remove functions
     #[command(name = "rm", alias = "remove")]
     Remove(remove::Remove),
@@ -113,6 +116,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::List(command) => command.run(server, format).await,
         Command::Describe(command) => command.run(server, format).await,
         Command::Logs(command) => command.run(server, format).await,
+        Command::Invocations(command) => Box::pin(command.run(server, format)).await,
         Command::Remove(command) => command.run(server).await,
         Command::Env(command) => command.run(server, format).await,
         Command::Secret(command) => command.run(server, format).await,

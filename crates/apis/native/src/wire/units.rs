@@ -45,7 +45,7 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// A length of time, written with units: `500ms`, `30s`, `5m`, `1h30m`; bare digits are seconds.
+/// A length of time, written with units: `500ms`, `30s`, `5m`, `1h30m`, `7d`; bare digits are seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
@@ -56,10 +56,19 @@ impl FromStr for Span {
         if let Ok(seconds) = text.trim().parse::<u32>() {
             return Ok(Self(Duration::from_secs(seconds.into())));
         }
+        // Days here always have 24 hours.
+        let (days, rest) = match text.trim().split_once('d') {
+            Some((days, rest)) if days.parse::<u32>().is_ok() => (days.parse().unwrap_or(0), rest.trim()),
+            _ => (0_u32, text.trim()),
+        };
+        let days = Duration::from_secs(u64::from(days) * 86_400);
+        if rest.is_empty() && !days.is_zero() {
+            return Ok(Self(days));
+        }
         let span: jiff::SignedDuration =
-            text.parse().map_err(|_| format!("{text:?} is not a length of time such as 30s or 5m"))?;
+            rest.parse().map_err(|_| format!("{text:?} is not a length of time such as 30s or 5m"))?;
         let span = Duration::try_from(span).map_err(|_| format!("{text:?} is negative"))?;
-        Ok(Self(span))
+        Ok(Self(days + span))
     }
 }
 
@@ -116,6 +125,9 @@ mod tests {
         assert_eq!("500ms".parse(), Ok(Span(Duration::from_millis(500))));
         assert_eq!("1h30m".parse(), Ok(Span(Duration::from_secs(5400))));
         assert_eq!("45".parse(), Ok(Span(Duration::from_secs(45))));
+        assert_eq!("7d".parse(), Ok(Span(Duration::from_secs(7 * 86_400))));
+        assert_eq!("1d12h".parse(), Ok(Span(Duration::from_secs(36 * 3600))));
+        assert!("d".parse::<Span>().is_err());
         assert!("-3s".parse::<Span>().is_err());
         assert!("soon".parse::<Span>().is_err());
     }
