@@ -1,5 +1,11 @@
 //! Configuration: flags, then `XEBEC_…` variables, then `xebec.toml`, then what is built in.
 
+mod queue;
+mod records;
+
+pub(crate) use queue::Queue;
+pub(crate) use records::History;
+
 use crate::failure::Failure;
 use serde::Deserialize;
 use std::{
@@ -26,6 +32,10 @@ pub(crate) struct File {
     drain: Option<Span>,
     code_size: Option<Bytes>,
     tls: FileTls,
+    queue: Option<String>,
+    nats: queue::FileNats,
+    records: records::FileRecords,
+    logs: records::FileLogs,
     tenants: BTreeMap<String, TenantQuota>,
     images: Vec<ImageRule>,
     environments: Vec<Environment>,
@@ -72,6 +82,9 @@ pub(crate) struct Options {
     /// How long calls in flight may go on after the server was asked to stop [default: 30s]
     #[arg(long, env = "XEBEC_DRAIN", value_name = "SPAN")]
     pub(crate) drain: Option<Span>,
+    /// Where calls wait that outlive their caller: `sqlite`, or the URLs of NATS servers [default: sqlite]
+    #[arg(long, env = "XEBEC_QUEUE", value_name = "URL")]
+    pub(crate) queue: Option<String>,
     /// The largest code archive [default: 256MiB]
     #[arg(long, env = "XEBEC_CODE_SIZE", value_name = "BYTES")]
     pub(crate) code_size: Option<Bytes>,
@@ -112,6 +125,8 @@ pub(crate) struct Config {
     pub(crate) tls: Tls,
     pub(crate) drain: Duration,
     pub(crate) code_bytes: u64,
+    pub(crate) queue: Queue,
+    pub(crate) history: History,
     pub(crate) tenants: BTreeMap<String, TenantQuota>,
     pub(crate) images: Vec<ImageRule>,
     pub(crate) environments: Vec<Environment>,
@@ -146,6 +161,8 @@ impl Config {
             tls,
             drain: options.drain.or(file.drain).map_or(Duration::from_secs(30), |span| span.0),
             code_bytes: options.code_size.or(file.code_size).map_or(256 << 20, |bytes| bytes.0),
+            queue: Queue::decide(options.queue.as_deref().or(file.queue.as_deref()), file.nats)?,
+            history: History::decide(&file.records, &file.logs),
             tenants: file.tenants,
             images: file.images,
             environments: file.environments,

@@ -1,6 +1,6 @@
 //! The composition root: the one place that names implementations.
 
-use super::{backup, key_file};
+use super::{backup, key_file, queue};
 use crate::{
     config::{Config, Tls},
     failure::Failure,
@@ -11,27 +11,34 @@ use std::{
 };
 use xebec_api_native::{Native, NativeParts};
 use xebec_api_openfaas::OpenFaas;
-use xebec_blobs::LocalBlobs;
+use xebec_blobs::{HeldBlobs, LocalBlobs};
 use xebec_core::{
     Tenant,
     environment::Environments,
     ports::{
+        blobs::Blobs,
         clock::SystemClock,
         control::{Control, EnvironmentInfo},
+        deliveries::Deliveries,
         driver::{Driver, DriverReport},
         invoker::Invoker,
+        records::Records,
         store::Store,
     },
 };
+use xebec_delivery::{Delivery, DeliveryOptions, DeliveryParts};
 use xebec_driver_wasm::{WasmDriver, WasmOptions};
 use xebec_engine::{Engine, EngineOptions, EngineParts};
 use xebec_environments::Table;
 use xebec_gateway::{Gateway, GatewayOptions, GatewayParts, KeyRing, installation_token};
+use xebec_schedules::Schedules;
 use xebec_store_sqlite::{DataDirectory, SqliteStore};
 
 /// Everything, put together but not serving yet.
 pub(super) struct Composed {
     pub(super) engine: Arc<Engine>,
+    pub(super) delivery: Arc<Delivery>,
+    pub(super) schedules: Arc<Schedules>,
     pub(super) gateway: Gateway,
     pub(super) stopping: Arc<AtomicBool>,
     pub(super) token: String,
@@ -46,12 +53,13 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
         Arc::new(SqliteStore::open(&directory, xebec_store_sqlite::Options::default())?);
     let blobs = Arc::new(LocalBlobs::open(&data.join(xebec_store_sqlite::backup::BLOBS_DIRECTORY))?);
     let (records, logs) = xebec_records::open(data)?;
+    let records: Arc<dyn Records> = Arc::new(records);
     let drivers = drivers(config).await?;
     let strict = drivers.iter().any(|driver| driver.report().shares_host_network);
     let engine = Engine::new(EngineParts {
         store: Arc::clone(&store),
         blobs,
-        records: Arc::new(records),
+        records: Arc::clone(&records),
         logs: Arc::new(logs),
         drivers,
         environments: environments(config)?,
@@ -60,33 +68,59 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
         options: EngineOptions {
             quotas: config.tenants.iter().map(|(name, quota)| (Tenant::new(name), quota.clone())).collect(),
             max_code_bytes: config.code_bytes,
+            record_retention: config.history.records,
+            log_retention: config.history.logs,
+            keep_requests: config.history.keep_requests,
             ..EngineOptions::default()
         },
     });
     let token = installation_token(data)?;
-    let keys = Arc::new(KeyRing::load(store).await?.with_installation_token(&token));
+    let keys = Arc::new(KeyRing::load(Arc::clone(&store)).await?.with_installation_token(&token));
     let control: Arc<dyn Control> = Arc::clone(&engine) as Arc<dyn Control>;
     let invoker: Arc<dyn Invoker> = Arc::clone(&engine) as Arc<dyn Invoker>;
+    let queue = queue::open(&config.queue, data).await?;
+    let bodies = LocalBlobs::open(&data.join(xebec_store_sqlite::backup::BODIES_DIRECTORY))?;
+    let bodies = Arc::new(HeldBlobs::new(Arc::new(bodies)));
+    let clock = Arc::new(SystemClock);
+    let delivery = Arc::new(Delivery::new(DeliveryParts {
+        queue: Arc::clone(&queue),
+        blobs: Arc::clone(&bodies) as Arc<dyn Blobs>,
+        invoker: Arc::clone(&invoker),
+        control: Arc::clone(&control),
+        records,
+        clock: clock.clone(),
+        options: DeliveryOptions::default(),
+    })?);
+    let deliveries: Arc<dyn Deliveries> = Arc::clone(&delivery) as Arc<dyn Deliveries>;
+    let schedules = Arc::new(Schedules::new(xebec_schedules::Parts {
+        store,
+        control: Arc::clone(&control),
+        deliveries: Arc::clone(&deliveries),
+        clock,
+    }));
     let stopping = Arc::new(AtomicBool::new(false));
     let native = Native::new(NativeParts {
         control: Arc::clone(&control),
         invoker: Arc::clone(&invoker),
-        deliveries: None,
-        schedules: None,
+        deliveries: Some(deliveries),
+        schedules: Some(Arc::clone(&schedules) as Arc<dyn xebec_core::ports::schedules::Schedules>),
         keys: keys.clone(),
         version: env!("CARGO_PKG_VERSION"),
         code_bytes: config.code_bytes,
-        backup: backup::back_up(Arc::clone(&control), data),
+        backup: backup::back_up(Arc::clone(&control), queue, bodies, data),
         stopping: Arc::clone(&stopping),
     });
     let openfaas = OpenFaas::new(control, invoker, xebec_api_openfaas::Options::default());
     let listen = addresses(&config.listen)?;
     let url_host = url_host(&listen);
-    let counted = Arc::clone(&engine);
+    let (counted, delivered) = (Arc::clone(&engine), Arc::clone(&delivery));
     let gateway = Gateway::new(GatewayParts {
         doors: vec![Arc::new(native), Arc::new(openfaas)],
         keys,
-        metrics: vec![Arc::new(move |out: &mut String| counted.metrics(out))],
+        metrics: vec![Arc::new(move |out: &mut String| {
+            counted.metrics(out);
+            delivered.metrics(out);
+        })],
         options: GatewayOptions {
             listen,
             tls: tls(config),
@@ -97,7 +131,7 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
             ..GatewayOptions::default()
         },
     })?;
-    Ok(Composed { engine, gateway, stopping, token, url_host })
+    Ok(Composed { engine, delivery, schedules, gateway, stopping, token, url_host })
 }
 
 /// What drivers and environments would find on this machine, without a server.

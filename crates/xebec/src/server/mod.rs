@@ -3,6 +3,7 @@
 mod backup;
 mod compose;
 mod key_file;
+mod queue;
 
 pub(crate) use backup::restore;
 pub(crate) use compose::inspect;
@@ -18,8 +19,10 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::oneshot, task::JoinHandle};
+use xebec_delivery::Delivery;
 use xebec_engine::Engine;
 use xebec_gateway::Served;
+use xebec_schedules::Schedules;
 
 /// How long instances get to end once no calls are in flight any more.
 const INSTANCES_END: Duration = Duration::from_secs(10);
@@ -30,6 +33,9 @@ pub(crate) struct Server {
     token: String,
     data_directory: PathBuf,
     engine: Arc<Engine>,
+    delivery: Arc<Delivery>,
+    schedules: Arc<Schedules>,
+    drain: Duration,
     stopping: Arc<AtomicBool>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Served>,
@@ -38,7 +44,8 @@ pub(crate) struct Server {
 impl Server {
     /// Opens the state, resumes what is deployed, and serves. When this returns, calls are answered.
     pub(crate) async fn start(config: Config) -> Result<Self, Failure> {
-        let Composed { engine, gateway, stopping, token, url_host } = compose::compose(&config).await?;
+        let Composed { engine, delivery, schedules, gateway, stopping, token, url_host } =
+            compose::compose(&config).await?;
         let readiness = gateway.readiness();
         let bound = gateway.bind().await?;
         let scheme = if config.tls == crate::config::Tls::Off { "http" } else { "https" };
@@ -50,8 +57,11 @@ impl Server {
             let _ = stopped.await;
         }));
         engine.resume().await?;
+        delivery.start().await;
+        schedules.start().await?;
         readiness.set_ready();
-        Ok(Self { url, token, data_directory: config.data_directory, engine, stopping, stop, serving })
+        let (data_directory, drain) = (config.data_directory, config.drain);
+        Ok(Self { url, token, data_directory, engine, delivery, schedules, drain, stopping, stop, serving })
     }
 
     /// Where it is reached.
@@ -73,7 +83,13 @@ impl Server {
     pub(crate) async fn stop(self) {
         self.stopping.store(true, Ordering::Relaxed);
         let _ = self.stop.send(());
-        if let Err(panic) = self.serving.await {
+        // What waits in the queue waits for the next start; what runs has as long as callers who wait.
+        let deliveries = async {
+            self.schedules.shutdown().await;
+            self.delivery.shutdown(self.drain).await;
+        };
+        let (served, ()) = tokio::join!(self.serving, deliveries);
+        if let Err(panic) = served {
             tracing::error!(%panic, "the gateway ended by a defect");
         }
         self.engine.shutdown(INSTANCES_END).await;
