@@ -174,9 +174,10 @@ impl Frame {
     fn title(&self, server: &ServerArguments) -> Line {
         let sum = |of: fn(&Function) -> f64| self.functions.iter().map(of).sum::<f64>();
         let text = format!(
-            "{}   {} functions, {} calls/s, {} errors/s   {}",
+            "{}   {} function{}, {} calls/s, {} errors/s   {}",
             server.url.trim_end_matches('/'),
             self.functions.len(),
+            if self.functions.len() == 1 { "" } else { "s" },
             per_second(sum(|function| function.calls_per_second)),
             per_second(sum(|function| function.errors_per_second)),
             jiff::Zoned::now().strftime("%H:%M:%S"),
