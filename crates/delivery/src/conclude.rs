@@ -2,7 +2,7 @@
 
 use crate::{
     attempt::{self, Attempt},
-    persist::persist,
+    persist::{may_pass, persist},
     results::{self, ResultOf},
     shared::{Shared, shortened},
     submit::later,
@@ -15,7 +15,7 @@ use xebec_core::{
     message::{Guarantee, Message, Source, Target},
     outcome::PlatformFault,
     policy,
-    ports::queue::{ClaimId, Entry, Settled, Settlement, Verdict},
+    ports::queue::{ClaimId, Entry, EntryState, Settled, Settlement, Verdict},
     record::InvocationRecord,
     rules::retry::{self, Death, History, Next, Retry},
 };
@@ -130,7 +130,7 @@ pub(crate) async fn put_off(shared: &Shared, claim: ClaimId, message: &Message, 
 }
 
 async fn over(shared: &Shared, claim: ClaimId, case: Case<'_>, attempt: &Attempt) {
-    let then = results(shared, case, attempt, None).await;
+    let Some(then) = results(shared, case, attempt, None).await else { return lost(shared, case.message) };
     flush(shared, attempt).await;
     if settle(shared, claim, case.message, Verdict::Over, then).await {
         if matches!(case.message.source, Source::Result(_)) {
@@ -149,7 +149,9 @@ pub(crate) async fn dead(
     death: Death,
     history: History,
 ) {
-    let then = results(shared, case, attempt, Some(death)).await;
+    let Some(then) = results(shared, case, attempt, Some(death)).await else {
+        return lost(shared, case.message);
+    };
     flush(shared, attempt).await;
     let verdict = Verdict::Dead { death, history, why: shortened(&attempt.why) };
     if settle(shared, claim, case.message, verdict, then).await {
@@ -158,7 +160,7 @@ pub(crate) async fn dead(
             shared.metrics.result(false);
         }
         let id = case.message.id;
-        tracing::info!(%id, lane = %case.message.lane, %death, why = attempt.why, "dead letter");
+        tracing::debug!(%id, lane = %case.message.lane, %death, why = attempt.why, "dead letter");
     }
 }
 
@@ -168,16 +170,26 @@ async fn flush(shared: &Shared, attempt: &Attempt) {
     }
 }
 
-/// The messages that bring its result to where it goes.
-async fn results(shared: &Shared, case: Case<'_>, attempt: &Attempt, death: Option<Death>) -> Vec<Message> {
-    let Some(function) = case.function.filter(|_| case.has_destinations()) else { return Vec::new() };
+/// The messages that bring its result to where it goes; `None` where storage would not take them: the claim is
+/// let go then, and the message runs again, rather than that its result is lost.
+async fn results(
+    shared: &Shared,
+    case: Case<'_>,
+    attempt: &Attempt,
+    death: Option<Death>,
+) -> Option<Vec<Message>> {
+    let Some(function) = case.function.filter(|_| case.has_destinations()) else { return Some(Vec::new()) };
     let result = ResultOf { case, function, attempt, death };
     match persist("keep the result of a call", || results::messages(shared, &result)).await {
-        Ok(messages) => messages,
+        Ok(messages) => Some(messages),
+        Err(error) if may_pass(&error) => {
+            tracing::warn!(%error, id = %case.message.id, "the result of a call could not be kept");
+            None
+        }
         Err(error) => {
             tracing::error!(%error, id = %case.message.id, "the result of a call is lost");
             shared.metrics.result(false);
-            Vec::new()
+            Some(Vec::new())
         }
     }
 }
@@ -194,22 +206,45 @@ async fn settle(
         shared.lanes.prepare(shared, &result.lane);
     }
     let settlement = Settlement { id: message.id, verdict, then };
-    match persist("settle a message", || shared.queue.settle(claim, settlement.clone())).await {
+    let mut tries = 0;
+    let settled = persist("settle a message", || {
+        tries += 1;
+        shared.queue.settle(claim, settlement.clone())
+    });
+    let settled = settled.await;
+    // A queue that gave an error may have settled it all the same.
+    let is_ours = match settled {
         Ok(Settled::Yes) => true,
-        Ok(Settled::Late) => {
-            // Results that were not accepted have bodies that nobody names.
+        Ok(Settled::Late) => tries > 1 && has_taken(shared, &settlement).await,
+        Err(error) => {
+            tracing::warn!(%error, id = %message.id, "a message could not be settled");
+            has_taken(shared, &settlement).await
+        }
+    };
+    if !is_ours {
+        // Whose message it is now says what comes of it. Bodies that nobody names are found by the sweep, where
+        // it is not certain that nobody does.
+        if tries == 1 {
             for result in &settlement.then {
                 shared.bodies.forget(&result.call.body).await;
             }
-            lost(shared, message);
-            false
         }
-        Err(error) => {
-            // It may have been taken all the same: what is left over is found by the sweep.
-            tracing::warn!(%error, id = %message.id, "a message could not be settled");
-            lost(shared, message);
-            false
+        lost(shared, message);
+    }
+    is_ours
+}
+
+/// Whether the queue shows what a settlement would have made.
+async fn has_taken(shared: &Shared, settlement: &Settlement) -> bool {
+    match (shared.queue.get(&settlement.id).await, &settlement.verdict) {
+        (Ok(None), Verdict::Over) => true,
+        (Ok(Some(entry)), Verdict::Again { history, .. }) => {
+            entry.history == *history && matches!(entry.state, EntryState::Waiting { .. })
         }
+        (Ok(Some(entry)), Verdict::Dead { history, .. }) => {
+            entry.history == *history && matches!(entry.state, EntryState::Dead { .. })
+        }
+        _ => false,
     }
 }
 

@@ -36,7 +36,7 @@ impl Delivery {
     /// Puts it together; nothing runs yet, but calls can be accepted.
     ///
     /// # Errors
-    /// `XB6030` where the HTTP client cannot start.
+    /// `XB6050` where the HTTP client cannot start.
     pub fn new(parts: DeliveryParts) -> Result<Self, Error> {
         let shared = Arc::new(Shared::new(parts)?);
         Ok(Self { shared, stopping: watch::Sender::new(false), tasks: Mutex::default() })

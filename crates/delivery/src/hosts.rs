@@ -39,7 +39,7 @@ pub(crate) struct Hosts {
 
 impl Hosts {
     /// # Errors
-    /// `XB6030` where there is no TLS.
+    /// `XB6050` where there is no TLS.
     pub(crate) fn new(options: &DeliveryOptions) -> Result<Self, Error> {
         let mut client = Client::builder()
             .connect_timeout(options.connect)
@@ -54,7 +54,7 @@ impl Hosts {
             client = client.dns_resolver(Arc::new(PublicOnly));
         }
         let client = client.build().map_err(|error| {
-            Error::internal("XB6030", format!("the HTTP client for results cannot start: {}", told(&error)))
+            Error::internal("XB6050", format!("the HTTP client for results cannot start: {}", told(&error)))
         })?;
         let public_only = options.forbid_private_destinations;
         Ok(Self { client, answer: options.answer, redirects: options.redirects, public_only })

@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 pub(crate) const PAUSES: Backoff = Backoff { first: Duration::from_millis(50), most: Duration::from_secs(5) };
 
 /// Whether the same may succeed later.
-fn may_pass(error: &Error) -> bool {
+pub(crate) fn may_pass(error: &Error) -> bool {
     matches!(error.code, "XB4002" | "XB4003" | "XB4005" | "XB4020" | "XB4023")
 }
 

@@ -16,7 +16,7 @@ use std::{
 use xebec_core::{
     message::{Form, Recipient, Wishes},
     policy::Policy,
-    ports::deliveries::Deliveries as _,
+    ports::{deliveries::Deliveries as _, queue::Place},
 };
 use xebec_delivery::DeliveryOptions;
 
@@ -36,10 +36,15 @@ async fn a_settlement_whose_answer_is_lost_is_not_made_twice() {
     world.engine.deploy(&key("f"), Policy::default(), |_: Seen| async { answer(200, vec![b'x'; 100_000]) });
     world.engine.deploy(&key("told"), Policy::default(), fine);
     *world.faults.settle.lock().unwrap() = vec![After];
+    let told = Place::Function(key("told"));
+    world.delivery.pause(&told).await.unwrap();
     let destinations = both(Recipient::Function(key("told")), Form::Answer);
-    let id = world.submit("f", "", Wishes { destinations, ..Wishes::default() }).await.id;
-    world.over(id).await;
-    until("the result", async || !world.engine.calls(&key("told")).is_empty()).await;
+    world.submit("f", "", Wishes { destinations, ..Wishes::default() }).await;
+    let counted = "xebec_message_attempts_total{outcome=\"success\"} 1\n";
+    until("the call to be counted", async || world.metrics().contains(counted)).await;
+    until("the claim to end", async || world.metrics().contains("xebec_messages_in_flight 0\n")).await;
+    assert!(world.metrics().contains("xebec_message_claims_lost_total 0\n"), "{}", world.metrics());
+    world.delivery.resume(&told).await.unwrap();
     until("all to be over", async || world.delivery.queues(None).await.unwrap().is_empty()).await;
     assert_eq!(world.engine.calls(&key("f")).len(), 1);
     let told = world.engine.calls(&key("told"));

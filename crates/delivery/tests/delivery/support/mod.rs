@@ -128,6 +128,12 @@ impl World {
         self.entry(id).await.unwrap()
     }
 
+    pub fn metrics(&self) -> String {
+        let mut out = String::new();
+        self.delivery.metrics(&mut out);
+        out
+    }
+
     pub fn outcome(&self, id: InvocationId) -> String {
         self.records.of(id).map_or_else(String::new, |record| record.outcome.name().to_owned())
     }
