@@ -2,16 +2,13 @@
 
 use super::{Server, link::Link};
 use crate::broken_request;
-use std::{error::Error as _, time::Duration};
+use std::error::Error as _;
 use xebec_core::{
     Outcome,
     outcome::{FunctionFault, PlatformFault},
     ports::instance::{Exit, IoError},
     slot::Retire,
 };
-
-/// A server that crashes closes its connections a moment before its exit is known.
-const EXIT_WAIT: Duration = Duration::from_millis(100);
 
 /// How a call failed.
 pub(super) struct Fault {
@@ -54,8 +51,9 @@ impl Server {
         }
     }
 
+    /// A server that crashes closes its connections a moment before its exit is known.
     async fn exit_soon(&self) -> Option<Exit> {
-        tokio::time::timeout(EXIT_WAIT, self.io.exited()).await.ok()
+        tokio::time::timeout(self.io.exit_lag(), self.io.exited()).await.ok()
     }
 }
 

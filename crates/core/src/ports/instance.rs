@@ -65,6 +65,12 @@ pub trait InstanceIo: Send + Sync {
     /// waiters, also late ones.
     async fn exited(&self) -> Exit;
 
+    /// How long after its end [`exited`](InstanceIo::exited) may tell of it: so long a broken connection may
+    /// still turn out to be a crash.
+    fn exit_lag(&self) -> Duration {
+        Duration::from_millis(100)
+    }
+
     /// Ends it now: kills and reaps the whole tree, gives back everything it held.
     async fn destroy(&self);
 

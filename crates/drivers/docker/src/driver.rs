@@ -41,7 +41,9 @@ impl Inner {
     /// The engine; the first time it answers, what an earlier run left behind is found and removed.
     pub(crate) async fn engine(self: &Arc<Self>) -> Result<&Connected, Error> {
         let inner = self.clone();
-        self.engine.get(|docker| async move { inner.sweep(docker).await }).await
+        let connected = self.engine.get(|docker| async move { inner.sweep(docker).await }).await?;
+        self.remove_leftovers();
+        Ok(connected)
     }
 }
 

@@ -44,6 +44,9 @@ const PROXY_TIME: Duration = Duration::from_millis(60);
 /// How long removing a container may keep a caller.
 const REMOVE_TIME: Duration = Duration::from_secs(8);
 
+/// How long the engine may take to tell of a container's end.
+const EXIT_LAG: Duration = Duration::from_millis(1500);
+
 /// How long a removed container's end may take to be noticed.
 const NOTICE_TIME: Duration = Duration::from_secs(1);
 
@@ -219,6 +222,11 @@ impl InstanceIo for Instance {
 
     async fn exited(&self) -> Exit {
         self.fate.exited().await
+    }
+
+    /// The engine clears up before it tells.
+    fn exit_lag(&self) -> Duration {
+        EXIT_LAG
     }
 
     async fn destroy(&self) {

@@ -2,7 +2,13 @@
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 use xebec_core::Digest;
 
 /// Which image a revision runs.
@@ -28,6 +34,8 @@ pub(crate) struct Record {
 pub(crate) struct Prepared {
     folder: PathBuf,
     known: Mutex<HashMap<Digest, Arc<Record>>>,
+    /// Images that were pulled and are in no note yet.
+    brought: Mutex<HashSet<String>>,
 }
 
 impl Prepared {
@@ -44,7 +52,7 @@ impl Prepared {
                 known.insert(digest, Arc::new(record));
             }
         }
-        Ok(Self { folder, known: Mutex::new(known) })
+        Ok(Self { folder, known: Mutex::new(known), brought: Mutex::default() })
     }
 
     /// What was noted for a revision.
@@ -62,8 +70,16 @@ impl Prepared {
         Ok(())
     }
 
-    /// Whether an image was brought here by one of the deploys that are noted.
-    pub(crate) fn brought(&self, image: &str) -> bool {
+    /// An image was pulled that was not here before.
+    pub(crate) fn bring(&self, image: &str) {
+        self.brought.lock().insert(image.to_owned());
+    }
+
+    /// Whether an image was brought here by a deploy, this one or one that is noted.
+    pub(crate) fn was_brought(&self, image: &str) -> bool {
+        if self.brought.lock().remove(image) {
+            return true;
+        }
         self.known.lock().values().any(|record| record.pulled && record.image == image)
     }
 
@@ -112,7 +128,7 @@ mod tests {
         let again = Prepared::open(folder.path().into()).unwrap();
         assert_eq!(again.all(), [(digest, Arc::new(record))]);
         assert!(!again.is_older(&digest, Duration::from_secs(60)) && again.is_older(&digest, Duration::ZERO));
-        assert!(again.brought("sha256:1") && !again.brought("sha256:2"));
+        assert!(again.was_brought("sha256:1") && !again.was_brought("sha256:2"));
         again.forget(&digest).unwrap();
         again.forget(&digest).unwrap();
         assert!(again.read(&digest).is_none());

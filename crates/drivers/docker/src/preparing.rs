@@ -27,7 +27,7 @@ impl Inner {
         check_limits(spec, &connected.facts)?;
         let digest = &request.revision.digest;
         let noted = self.prepared.read(digest);
-        let (found, pulled) = match &noted {
+        let found = match &noted {
             Some(record) if images::find(&connected.docker, &record.image).await?.is_some() => return Ok(()),
             Some(record) => match &record.pinned {
                 Some(pinned) => self.obtain(connected, &Reference::read(pinned)?, request.progress).await?,
@@ -39,7 +39,7 @@ impl Inner {
         let record = Record {
             reference: reference.to_string(),
             pinned: reference.digest_among(&found.digests).map(|d| format!("{}@{d}", reference.repository)),
-            pulled: pulled || self.prepared.brought(&found.id),
+            pulled: self.prepared.was_brought(&found.id),
             image: found.id,
             bytes: found.bytes,
             stop_signal: found.stop_signal,
@@ -57,7 +57,7 @@ impl Inner {
         if reference.digest.is_some() {
             return Ok(());
         }
-        let (found, _) = self.obtain(self.engine().await?, &reference, progress).await?;
+        let found = self.obtain(self.engine().await?, &reference, progress).await?;
         // One that never came from a registry has no name that stays; the note of its id does for it.
         if let Some(digest) = reference.digest_among(&found.digests) {
             reference.digest = Some(digest);
@@ -66,28 +66,30 @@ impl Inner {
         Ok(())
     }
 
-    /// The image, and whether it was brought here now.
+    /// The image, brought here where that is needed.
     async fn obtain(
         self: &Arc<Self>,
         connected: &Connected,
         reference: &Reference,
         progress: &dyn Progress,
-    ) -> Result<(Found, bool), Error> {
+    ) -> Result<Found, Error> {
         let docker = &connected.docker;
         let here = images::find(docker, &reference.local()).await?;
         if let Some(found) = &here {
             let built_here = found.digests.is_empty();
             if reference.digest.is_some() || built_here || self.options.pull == Pull::Missing {
                 progress.step(&format!("{reference} is here"));
-                return Ok((found.clone(), false));
+                return Ok(found.clone());
             }
         }
         images::pull(docker, &self.options, reference, progress).await?;
         let found = images::find(docker, &reference.local()).await?.ok_or_else(|| {
             Error::new(ErrorKind::Unavailable, "XB3002", format!("image: {reference} was pulled and is gone"))
         })?;
-        let is_new = here.is_none_or(|here| here.id != found.id);
-        Ok((found, is_new))
+        if here.is_none_or(|here| here.id != found.id) {
+            self.prepared.bring(&found.id);
+        }
+        Ok(found)
     }
 
     /// Forgets what no live revision runs; images that were brought here for it go, too.

@@ -46,21 +46,21 @@ pub(crate) async fn remove(docker: &Docker, container: &str) -> Result<(), Docke
 impl Inner {
     /// Removes a container, however long the engine is away.
     pub(crate) fn remove_later(self: &Arc<Self>, container: String) {
-        {
-            let mut state = self.leftovers.0.lock();
-            state.waiting.push(container);
-            if std::mem::replace(&mut state.at_work, true) {
-                return;
-            }
-        }
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(work_off(self.clone()))),
-            // The next start finds it by its label.
-            Err(_) => self.leftovers.0.lock().at_work = false,
+        self.leftovers.0.lock().waiting.push(container);
+        self.remove_leftovers();
+    }
+
+    /// Has a task work through what could not be removed yet, where there is anything and none does already.
+    pub(crate) fn remove_leftovers(self: &Arc<Self>) {
+        // Without a runtime all is about to end; the next start finds them by their label.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let mut state = self.leftovers.0.lock();
+        if !state.waiting.is_empty() && !std::mem::replace(&mut state.at_work, true) {
+            drop(runtime.spawn(work_off(self.clone())));
         }
     }
 
-    /// Has what an earlier run left behind removed. Nothing of this run is there yet.
+    /// Notes what an earlier run left behind. Nothing of this run is there yet.
     pub(crate) async fn sweep(self: &Arc<Self>, docker: Docker) {
         match self.containers(&docker).await {
             Ok(left) if left.is_empty() => {}
@@ -69,10 +69,10 @@ impl Inner {
                     containers = left.len(),
                     "removing containers that an earlier run left behind"
                 );
-                left.into_iter().for_each(|container| self.remove_later(container));
+                self.leftovers.0.lock().waiting.extend(left);
             }
             Err(error) => {
-                tracing::warn!(error = %engine::said(&error), "what an earlier run left behind is unknown")
+                tracing::warn!(error = %engine::said(&error), "what an earlier run left behind is unknown");
             }
         }
     }
@@ -117,6 +117,7 @@ async fn work_off(inner: Arc<Inner>) {
             }
             std::mem::take(&mut state.waiting)
         };
+        // Whoever created a container has talked to the engine.
         let Some(connected) = inner.engine.known() else {
             inner.leftovers.0.lock().at_work = false;
             return;

@@ -4,6 +4,7 @@
 
 pub(crate) mod engine;
 pub(crate) mod image;
+pub(crate) mod registry;
 
 use bytes::Bytes;
 use engine::TestEngine;
