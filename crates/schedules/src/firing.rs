@@ -228,13 +228,15 @@ mod tests {
 
     #[test]
     fn the_window_covers_all_that_is_made_up_for() {
-        let plan = |every: &str| {
+        let of = |every: &str| {
             let when = When::Every { every: every.into(), from: None };
-            Plan::new(&when, Timestamp::UNIX_EPOCH).unwrap()
+            let plan = Plan::new(&when, Timestamp::UNIX_EPOCH).unwrap();
+            window(&plan, plan.next(Timestamp::UNIX_EPOCH).unwrap())
         };
-        let now = Timestamp::from_second(1_000_000_000).unwrap();
-        assert_eq!(window(&plan("1s"), now), SHORTEST_WINDOW);
-        assert_eq!(window(&plan("10m"), now), Duration::from_secs(60_000));
-        assert_eq!(window(&plan("365d"), now), LONGEST_WINDOW);
+        assert_eq!(of("1s"), SHORTEST_WINDOW);
+        assert_eq!(of("10m"), Duration::from_secs(60_000));
+        assert_eq!(of("365d"), LONGEST_WINDOW);
+        let once = Plan::new(&When::At { at: Timestamp::MAX }, Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(window(&once, Timestamp::MAX), LONGEST_WINDOW);
     }
 }

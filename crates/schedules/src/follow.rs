@@ -31,10 +31,10 @@ const PAGE: usize = 1000;
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(10) };
 
 /// How often functions are compared with what is known of them: events may be missed.
-const COMPARE: Duration = Duration::from_secs(300);
+const COMPARE: Duration = Duration::from_secs(600);
 
 /// How long a state without a schedule is kept: another server may know better.
-const ORPHANED: Duration = Duration::from_secs(600);
+const ORPHANED: Duration = Duration::from_secs(1200);
 
 /// Where to go on from after [`Inner::load`].
 pub(crate) struct Followed {
