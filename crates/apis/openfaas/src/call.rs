@@ -19,10 +19,10 @@ use xebec_core::{
     Answer, Body, BodyError, Invocation, InvocationId, auth::Principal, names::Address, ports::door::Peer,
 };
 
-const CALL_ID: HeaderName = HeaderName::from_static("x-call-id");
-const START_TIME: HeaderName = HeaderName::from_static("x-start-time");
-const DURATION: HeaderName = HeaderName::from_static("x-duration-seconds");
-const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
+pub(crate) const CALL_ID: HeaderName = HeaderName::from_static("x-call-id");
+pub(crate) const START_TIME: HeaderName = HeaderName::from_static("x-start-time");
+pub(crate) const DURATION: HeaderName = HeaderName::from_static("x-duration-seconds");
+pub(crate) const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TIMEOUT: HeaderName = HeaderName::from_static("x-timeout");
@@ -46,7 +46,7 @@ impl OpenFaas {
     /// Answers a call.
     pub(crate) async fn call(&self, mut request: Request<Body>) -> Response<Body> {
         let uri = std::mem::take(request.uri_mut());
-        let Some(target) = Target::of(&uri) else { return errors::no_such_route() };
+        let Some(target) = Target::of(&uri, CALLS) else { return errors::no_such_route() };
         if !may_be_called_with(request.method()) {
             return errors::no_such_method(METHODS);
         }
@@ -85,23 +85,23 @@ impl OpenFaas {
 }
 
 /// What a call's URI says.
-struct Target<'a> {
-    name: &'a str,
-    namespace: &'a str,
+pub(crate) struct Target<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) namespace: &'a str,
     /// What the function shall see: path and query after the name.
     rest: &'a str,
 }
 
 impl<'a> Target<'a> {
-    fn of(uri: &'a Uri) -> Option<Self> {
-        let text = uri.path_and_query()?.as_str().strip_prefix(CALLS)?;
+    pub(crate) fn of(uri: &'a Uri, prefix: &str) -> Option<Self> {
+        let text = uri.path_and_query()?.as_str().strip_prefix(prefix)?;
         let (qualified, rest) = text.split_at(text.find(['/', '?']).unwrap_or(text.len()));
         let (name, namespace) = split_qualified(qualified)?;
         Some(Self { name, namespace, rest })
     }
 
     /// The URI as the function sees it.
-    fn inner(&self) -> Option<Uri> {
+    pub(crate) fn inner(&self) -> Option<Uri> {
         let path = match self.rest.as_bytes().first() {
             None => PathAndQuery::from_static("/"),
             Some(b'/') => PathAndQuery::try_from(self.rest).ok()?,
@@ -126,9 +126,22 @@ fn may_be_called_with(method: &Method) -> bool {
 
 /// Makes the request what the function shall see, and returns the call's id as callers see it.
 fn prepare(invocation: &mut Invocation, uri: &Uri, start_time: &HeaderValue) -> HeaderValue {
-    let id = invocation.id;
     let peer = invocation.request.extensions().get::<Peer>().copied();
     let headers = invocation.request.headers_mut();
+    let call_id = prepare_headers(headers, invocation.id, peer, uri, start_time);
+    invocation.timeout =
+        headers.get(TIMEOUT).and_then(|value| duration::parse(value.to_str().ok()?)).filter(|t| !t.is_zero());
+    call_id
+}
+
+/// Makes headers what the function shall see, and returns the call's id as callers see it.
+pub(crate) fn prepare_headers(
+    headers: &mut HeaderMap,
+    id: InvocationId,
+    peer: Option<Peer>,
+    uri: &Uri,
+    start_time: &HeaderValue,
+) -> HeaderValue {
     drop_hop_by_hop(headers, headers_ask_for_upgrade);
     if !headers.contains_key(header::HOST)
         && let Some(authority) = uri.authority()
@@ -148,13 +161,10 @@ fn prepare(invocation: &mut Invocation, uri: &Uri, start_time: &HeaderValue) -> 
         headers.insert(FORWARDED_FOR, peer);
     }
     headers.insert(START_TIME, start_time.clone());
-    let call_id = headers.entry(CALL_ID).or_insert_with(|| id_value(id)).clone();
-    invocation.timeout =
-        headers.get(TIMEOUT).and_then(|value| duration::parse(value.to_str().ok()?)).filter(|t| !t.is_zero());
-    call_id
+    headers.entry(CALL_ID).or_insert_with(|| id_value(id)).clone()
 }
 
-fn id_value(id: InvocationId) -> HeaderValue {
+pub(crate) fn id_value(id: InvocationId) -> HeaderValue {
     let mut buffer = [0; uuid::fmt::Hyphenated::LENGTH];
     // An encoded UUID is hexadecimal digits and hyphens, which every header value may hold.
     HeaderValue::from_str(id.0.hyphenated().encode_lower(&mut buffer)).unwrap_or(HeaderValue::from_static(""))
@@ -210,7 +220,7 @@ fn headers_ask_for_upgrade(headers: &HeaderMap) -> bool {
             .is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case("upgrade")))
 }
 
-fn seconds(since: Instant) -> HeaderValue {
+pub(crate) fn seconds(since: Instant) -> HeaderValue {
     HeaderValue::try_from(format!("{:.6}", since.elapsed().as_secs_f64()))
         .unwrap_or(HeaderValue::from_static("0"))
 }

@@ -82,6 +82,43 @@ pub(crate) fn cannot_call(name: &str, namespace: &str) -> Response<Body> {
     internal(text(StatusCode::NOT_FOUND, message), "proxy")
 }
 
+/// A call that was to be taken back, and is not there.
+pub(crate) fn no_such_call(id: &str) -> Response<Body> {
+    text(StatusCode::NOT_FOUND, format!("no such call: {id}; it may have ended\n"))
+}
+
+/// A callback that nothing can be sent to.
+pub(crate) fn bad_callback() -> Response<Body> {
+    text(StatusCode::BAD_REQUEST, "X-Callback-Url is not a URL that begins with http:// or https://\n")
+}
+
+/// A call that could not be accepted for later.
+pub(crate) fn enqueue(error: &Error, callee: &CallLabels<'_>, anonymous: bool) -> Response<Body> {
+    let said = |status| {
+        internal(text(status, format!("Error queuing request: {error} [{}]\n", error.code)), "proxy")
+    };
+    match (error.code, error.kind) {
+        ("XB2002", _) => cannot_call(callee.name, callee.namespace),
+        (_, ErrorKind::Forbidden) if anonymous => unauthorized(),
+        // Full: more may be accepted when some of it is done.
+        ("XB4020", _) => later(said(StatusCode::TOO_MANY_REQUESTS)),
+        ("XB2013", _) => said(StatusCode::LOOP_DETECTED),
+        ("XB4013", _) => said(StatusCode::REQUEST_TIMEOUT),
+        (_, ErrorKind::Unavailable) | ("XB4002", _) => later(said(StatusCode::SERVICE_UNAVAILABLE)),
+        (_, ErrorKind::TooLarge) => said(StatusCode::PAYLOAD_TOO_LARGE),
+        (_, ErrorKind::Forbidden) => said(StatusCode::FORBIDDEN),
+        (_, ErrorKind::Invalid | ErrorKind::Refused | ErrorKind::Conflict) => said(StatusCode::BAD_REQUEST),
+        (_, ErrorKind::NotFound) => said(StatusCode::NOT_FOUND),
+        (_, ErrorKind::Internal) => said(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+/// Nobody knows when: soon enough for one caller, not so soon that all of them are a storm.
+fn later(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    response
+}
+
 /// A management call that failed.
 pub(crate) fn management(error: &Error) -> Response<Body> {
     let status = match error.kind {

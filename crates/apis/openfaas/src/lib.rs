@@ -5,9 +5,10 @@
 //!
 //! * [`wire`]: what is sent and received · [`names`], [`duration`], [`quantity`]: pure parsers
 //! * `translate`: `FunctionDeployment` → deployment
-//! * `call`: `/function/…`, the hot path · `routes`: `/system/…`
+//! * `call`: `/function/…`, the hot path · `async_call`: `/async-function/…` · `routes`: `/system/…`
 //! * `errors`: outcome and error → status and body, and nowhere else · `metrics`: the gateway's series
 
+mod async_call;
 mod call;
 mod errors;
 mod metrics;
@@ -27,7 +28,7 @@ use std::sync::Arc;
 use xebec_core::{
     Body, Error,
     auth::Access,
-    ports::{control::Control, door::Door, invoker::Invoker},
+    ports::{control::Control, deliveries::Deliveries, door::Door, invoker::Invoker},
 };
 
 /// The door's name, as functions deployed through it carry it in their key.
@@ -65,6 +66,7 @@ impl Default for Options {
 pub struct OpenFaas {
     control: Arc<dyn Control>,
     invoker: Arc<dyn Invoker>,
+    deliveries: Option<Arc<dyn Deliveries>>,
     options: Options,
     metrics: metrics::Metrics,
     served_by: HeaderValue,
@@ -75,7 +77,13 @@ impl OpenFaas {
     pub fn new(control: Arc<dyn Control>, invoker: Arc<dyn Invoker>, options: Options) -> Self {
         let served_by = HeaderValue::try_from(format!("xebec/{}", options.version))
             .unwrap_or_else(|_| HeaderValue::from_static("xebec"));
-        Self { control, invoker, options, metrics: metrics::Metrics::new(), served_by }
+        Self { control, invoker, deliveries: None, options, metrics: metrics::Metrics::new(), served_by }
+    }
+
+    /// The same, with calls that are answered before they are made; without, they are refused with 501.
+    #[must_use]
+    pub fn with_deliveries(self, deliveries: Arc<dyn Deliveries>) -> Self {
+        Self { deliveries: Some(deliveries), ..self }
     }
 }
 
@@ -105,7 +113,7 @@ impl Door for OpenFaas {
             // Boxed: calls must not carry the size of the management routes.
             Box::pin(self.system(request)).await
         } else if path.starts_with(ASYNC_CALLS) {
-            errors::not_implemented("asynchronous invocation")
+            Box::pin(self.async_call(request)).await
         } else {
             errors::no_such_route()
         }

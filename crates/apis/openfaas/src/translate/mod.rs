@@ -1,5 +1,6 @@
 //! `FunctionDeployment` → [`Deployment`].
 
+mod delivery;
 mod limits;
 mod scaling;
 mod watchdog;
@@ -16,6 +17,7 @@ use xebec_core::{
     document::Expect,
     error::ErrorKind,
     names::{Address, check_dns_label},
+    policy::Policy,
     ports::control::{Control, Deployment},
     revision::{RevisionSpec, SecretMount},
     workload::Workload,
@@ -43,7 +45,11 @@ pub fn deployment(
     }
     let environment = control.stands_in_for(&request.image).ok_or_else(|| unknown_image(&request.image))?;
     let process = watchdog::process(request, &environment)?;
-    let policy = scaling::policy(&request.labels, &process)?;
+    let policy = Policy {
+        delivery: delivery::delivery(&request.annotations)?,
+        schedules: delivery::schedules(&request.annotations)?,
+        ..scaling::policy(&request.labels, &process)?
+    };
     Ok(Deployment {
         key: FunctionKey::new(tenant, DOOR, &request.service),
         addresses: vec![Address::new(FUNCTION_SPACE, tenant, &request.service)],
