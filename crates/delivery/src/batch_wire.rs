@@ -91,7 +91,7 @@ pub(crate) fn failed(answer: &[u8], sent: &BTreeSet<InvocationId>) -> Result<BTr
     let names = report.failed.into_iter().chain(report.failures.into_iter().map(|failure| failure.id));
     names
         .map(|name| {
-            let id = name.parse().map(InvocationId).ok().filter(|id| sent.contains(id));
+            let id = name.parse().ok().filter(|id| sent.contains(id));
             id.ok_or_else(|| format!("the function reported {name:?} as failed, which it was not sent"))
         })
         .collect()

@@ -288,3 +288,28 @@ async fn stopping_hands_back_a_batch() {
         );
     }
 }
+
+/// Whatever the size of batches, the limit on requests and who is to blame: only they fail.
+#[tokio::test]
+async fn only_the_culprits_fail() {
+    for round in 0..20 {
+        let world = World::still(DeliveryOptions::default());
+        let size = rand::random_range(1..40);
+        let limits = Limits { request_bytes: rand::random_range(500..20_000), ..Limits::default() };
+        let blame = rand::random_range(2..12);
+        let bad = move |body: &str| body.parse::<u32>().unwrap() % blame == 1;
+        let handler = move |seen: Seen| async move {
+            answer(if bodies(&seen).iter().any(|body| bad(body)) { 500 } else { 200 }, "")
+        };
+        let policy = batching(size, |delivery| delivery.retry = quick(1));
+        world.engine.deploy_limited(&key("f"), policy, limits, handler);
+        let all = together(&world, numbers(50)).await;
+        for (n, id) in all.iter().enumerate() {
+            if bad(&n.to_string()) {
+                assert_eq!(world.dead(*id).await.0, Death::Exhausted, "round {round}");
+            } else {
+                world.over(*id).await;
+            }
+        }
+    }
+}

@@ -6,6 +6,7 @@
 mod accepting;
 mod batches;
 mod calls;
+mod crashes;
 mod faults;
 mod life;
 mod results;

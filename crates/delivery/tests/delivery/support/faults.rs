@@ -32,6 +32,8 @@ pub struct FaultyQueue {
     pub claim: Mutex<Vec<Fault>>,
     pub extend: Mutex<Vec<Fault>>,
     pub settle: Mutex<Vec<Fault>>,
+    /// How likely each call fails beside.
+    pub chance: Mutex<f64>,
 }
 
 impl FaultyQueue {
@@ -42,22 +44,28 @@ impl FaultyQueue {
             claim: Mutex::default(),
             extend: Mutex::default(),
             settle: Mutex::default(),
+            chance: Mutex::default(),
         }
     }
-}
 
-async fn through<T>(
-    faults: &Mutex<Vec<Fault>>,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    let fault = faults.lock().unwrap().pop();
-    let away = || Error::new(ErrorKind::Unavailable, "XB4023", "the queue is away");
-    match fault {
-        None => work.await,
-        Some(Fault::Before) => Err(away()),
-        Some(Fault::After) => {
-            work.await?;
-            Err(away())
+    async fn through<T>(
+        &self,
+        faults: &Mutex<Vec<Fault>>,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let told = faults.lock().unwrap().pop();
+        let by_chance = || {
+            let fails = rand::random::<f64>() < *self.chance.lock().unwrap();
+            fails.then(|| if rand::random() { Fault::Before } else { Fault::After })
+        };
+        let away = || Error::new(ErrorKind::Unavailable, "XB4023", "the queue is away");
+        match told.or_else(by_chance) {
+            None => work.await,
+            Some(Fault::Before) => Err(away()),
+            Some(Fault::After) => {
+                work.await?;
+                Err(away())
+            }
         }
     }
 }
@@ -65,19 +73,27 @@ async fn through<T>(
 #[async_trait]
 impl Queue for FaultyQueue {
     async fn enqueue(&self, messages: Vec<Message>) -> Result<Vec<Receipt>, Error> {
-        through(&self.enqueue, self.inner.enqueue(messages)).await
+        self.through(&self.enqueue, self.inner.enqueue(messages)).await
     }
 
     async fn claim(&self, ask: Ask) -> Result<Vec<Claim>, Error> {
-        through(&self.claim, self.inner.claim(ask)).await
+        // A claim whose answer is lost is a crash of the queue's own; others see to that.
+        if rand::random::<f64>() < *self.chance.lock().unwrap() {
+            self.claim.lock().unwrap().push(Fault::Before);
+        }
+        match self.claim.lock().unwrap().pop() {
+            None => {}
+            Some(_) => return Err(Error::new(ErrorKind::Unavailable, "XB4023", "the queue is away")),
+        }
+        self.inner.claim(ask).await
     }
 
     async fn extend(&self, claim: ClaimId, lease: Duration) -> Result<Held, Error> {
-        through(&self.extend, self.inner.extend(claim, lease)).await
+        self.through(&self.extend, self.inner.extend(claim, lease)).await
     }
 
     async fn settle(&self, claim: ClaimId, settlement: Settlement) -> Result<Settled, Error> {
-        through(&self.settle, self.inner.settle(claim, settlement)).await
+        self.through(&self.settle, self.inner.settle(claim, settlement)).await
     }
 
     fn configure(&self, lane: &Lane, rules: LaneRules) {

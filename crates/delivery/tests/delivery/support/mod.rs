@@ -82,7 +82,7 @@ impl World {
     /// A second server beside: the same queue, stores and engine.
     pub fn beside(&self, options: DeliveryOptions) -> Delivery {
         Delivery::new(DeliveryParts {
-            queue: self.queue.clone(),
+            queue: self.faults.clone(),
             blobs: self.blobs.clone(),
             invoker: self.engine.clone(),
             control: self.engine.clone(),
