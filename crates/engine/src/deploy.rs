@@ -49,9 +49,10 @@ impl Engine {
         check_limits(&deployment.revision.limits)?;
         let turn = self.turn(&deployment.key).await;
         let environment = self.check(&mut deployment).await?;
-        let revision = Revision::new(deployment.revision.clone());
         let driver = self.find_driver(&environment)?;
-        driver.accepts(&revision, &environment)?;
+        driver.accepts(&Revision::new(deployment.revision.clone()), &environment)?;
+        driver.pin(&mut deployment.revision, progress).await?;
+        let revision = Revision::new(deployment.revision.clone());
         let archive = archive(&revision.spec);
         let pinned = self.pins.pin([revision.digest].into_iter().chain(archive).collect()).await;
         let code = match archive {

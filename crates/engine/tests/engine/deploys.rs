@@ -77,6 +77,24 @@ async fn images_that_an_environment_stands_in_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_name_means_is_part_of_the_revision() {
+    let world = World::new();
+    let image = |d: &mut Deployment| {
+        d.revision.environment.clear();
+        d.revision.workload = Workload::Image { reference: "known/x:1".to_owned() };
+    };
+    let first = world.deploy("f", image).await.function.revisions;
+    assert_eq!(world.deploy("f", image).await.function.revisions, first);
+    // The same name, pushed again.
+    world.script.pushed.store(1, SeqCst);
+    let second = world.deploy("f", image).await.function.revisions;
+    assert_eq!((first.len(), second.len()), (1, 2));
+    assert_eq!(second[0].digest, first[0].digest);
+    let prepared = world.script.prepared.lock().clone();
+    assert_eq!(prepared, [first[0].digest, first[0].digest, second[1].digest]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_address_belongs_to_one_function() {
     let world = World::new();
     world.deploy("f", |_| {}).await;

@@ -25,7 +25,7 @@ use xebec_core::{
     log::LogStream,
     outcome::FunctionFault,
     ports::{
-        driver::{Blank, BlankInner, Driver, DriverReport, Prepare, Start},
+        driver::{Blank, BlankInner, Driver, DriverReport, Prepare, Progress, Start},
         instance::{
             Child, Command, Connection, Endpoint, Exit, InstanceId, InstanceIo, IoError, Lines, Listener,
             Signal,
@@ -33,6 +33,7 @@ use xebec_core::{
     },
     revision::{Revision, RevisionSpec},
     slot::{Retire, Slot, SlotOwner},
+    workload::Workload,
 };
 
 /// What the driver is told, and what it saw.
@@ -48,6 +49,8 @@ pub(crate) struct Script {
     pub(crate) never_ready: AtomicBool,
     /// So many calls are turned away, nothing sent, from now on.
     pub(crate) turned_away: AtomicU32,
+    /// What an image's name means: how often it was pushed.
+    pub(crate) pushed: AtomicU32,
     /// Preparing takes so long, in milliseconds.
     pub(crate) prepare_ms: AtomicU32,
     /// Revisions prepared, in order.
@@ -127,6 +130,16 @@ impl Driver for FakeDriver {
     fn accepts(&self, revision: &Revision, _environment: &Environment) -> Result<(), Error> {
         if revision.spec.read_only_root {
             return Err(Error::invalid("XB3001", "read_only_root cannot be honoured"));
+        }
+        Ok(())
+    }
+
+    /// A name ends with how often its image was pushed, once that is known.
+    async fn pin(&self, spec: &mut RevisionSpec, _: &dyn Progress) -> Result<(), Error> {
+        if let Workload::Image { reference } = &mut spec.workload
+            && !reference.contains('@')
+        {
+            *reference = format!("{reference}@{}", self.0.pushed.load(SeqCst));
         }
         Ok(())
     }
