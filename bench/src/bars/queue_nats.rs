@@ -18,7 +18,7 @@ pub(super) async fn measure(context: &Context) -> Result<Vec<Row>, String> {
     let program = context.nats_server.as_deref().ok_or("name a nats-server with --nats-server")?;
     let nats = Nats::start(program)?;
     let before = bare(&nats.url, context.measure / 2).await?;
-    let server = Server::start(&context.xebec, &format!("queue = \"{}\"\n", nats.url))?;
+    let server = Server::start(&context.xebec, &nats.config())?;
     let measured = Measured::of(&server, context).await?;
     let after = bare(&nats.url, context.measure / 2).await?;
     let bare = f64::midpoint(before, after);
@@ -73,6 +73,7 @@ async fn bare(url: &str, measure: Duration) -> Result<f64, String> {
 struct Nats {
     child: Child,
     url: String,
+    monitoring: SocketAddr,
     _folder: tempfile::TempDir,
 }
 
@@ -97,7 +98,7 @@ impl Nats {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
-        let server = Self { child, url: format!("nats://{clients}"), _folder: folder };
+        let server = Self { child, url: format!("nats://{clients}"), monitoring, _folder: folder };
         let until = Instant::now() + Duration::from_secs(30);
         while TcpStream::connect(clients).is_err() {
             if Instant::now() > until {
@@ -106,6 +107,11 @@ impl Nats {
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(server)
+    }
+
+    /// What `xebec.toml` says for it.
+    fn config(&self) -> String {
+        format!("queue = \"{}\"\n[nats]\nmonitoring = [\"http://{}\"]\n", self.url, self.monitoring)
     }
 }
 

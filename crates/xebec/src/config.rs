@@ -85,6 +85,10 @@ pub(crate) struct Options {
     /// Where calls wait that outlive their caller: `sqlite`, or the URLs of NATS servers [default: sqlite]
     #[arg(long, env = "XEBEC_QUEUE", value_name = "URL")]
     pub(crate) queue: Option<String>,
+    /// The monitoring endpoints of the NATS servers, by which it is checked that they sync what they
+    /// acknowledge [default: port 8222 of each]
+    #[arg(long, env = "XEBEC_NATS_MONITORING", value_delimiter = ',', value_name = "URL")]
+    pub(crate) nats_monitoring: Vec<String>,
     /// The largest code archive [default: 256MiB]
     #[arg(long, env = "XEBEC_CODE_SIZE", value_name = "BYTES")]
     pub(crate) code_size: Option<Bytes>,
@@ -161,7 +165,10 @@ impl Config {
             tls,
             drain: options.drain.or(file.drain).map_or(Duration::from_secs(30), |span| span.0),
             code_bytes: options.code_size.or(file.code_size).map_or(256 << 20, |bytes| bytes.0),
-            queue: Queue::decide(options.queue.as_deref().or(file.queue.as_deref()), file.nats)?,
+            queue: Queue::decide(
+                options.queue.as_deref().or(file.queue.as_deref()),
+                file.nats.monitored_at(&options.nats_monitoring),
+            )?,
             history: History::decide(&file.records, &file.logs),
             tenants: file.tenants,
             images: file.images,

@@ -261,7 +261,9 @@ fn a_nats_server_that_does_not_sync_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let Some(nats) = Nats::start(&folder.path().join("nats"), "\"2m\"") else { return };
     let data = folder.path().join("data");
-    let said = Server::try_start_in(&data, &["--queue", &nats.url()]).err().expect("it is refused");
+    let said = Server::try_start_in(&data, &nats.arguments().each_ref().map(String::as_str))
+        .err()
+        .expect("it is refused");
     assert!(said.contains("sync_interval: always"), "{said}");
 }
 
@@ -269,7 +271,8 @@ fn a_nats_server_that_does_not_sync_is_refused() {
 fn nats_away_is_said_and_nothing_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let Some(mut nats) = Nats::start(&folder.path().join("nats"), "always") else { return };
-    let server = Server::start_in(&folder.path().join("data"), &["--queue", &nats.url()]);
+    let data = folder.path().join("data");
+    let server = Server::start_in(&data, &nats.arguments().each_ref().map(String::as_str));
     cat(&server, "f", "");
     let sink = Sink::new();
     let callback = [("x-xebec-callback", &*sink.url("/")), ("x-xebec-delay", "1s")];

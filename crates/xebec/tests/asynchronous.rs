@@ -9,8 +9,7 @@ use support::{Server, eventually, sink::Sink, text};
 
 /// Deploys a function that is a program.
 fn deploy(server: &Server, name: &str, program: &str, more: &str) {
-    let manifest =
-        format!("name = \"{name}\"\nenvironment = \"exec\"\ncommand = [\"{program}\"]\n{more}");
+    let manifest = format!("name = \"{name}\"\nenvironment = \"exec\"\ncommand = [\"{program}\"]\n{more}");
     server.deploy(&manifest, &[("unused", "x")]);
 }
 
@@ -37,7 +36,9 @@ fn a_call_is_made_and_its_result_arrives() {
     let result: Value = serde_json::from_str(&sink.arrived()[0].text()).unwrap();
     assert_eq!((&result["id"], &result["outcome"]), (&Value::from(id.as_str()), &"success".into()));
     assert_eq!(result["answer"]["body"], "hello", "{result}");
-    eventually("nothing is left in the queue", || json(&server, &["queue", "ls"]) == Value::from(Vec::<Value>::new()));
+    eventually("nothing is left in the queue", || {
+        json(&server, &["queue", "ls"]) == Value::from(Vec::<Value>::new())
+    });
     let waited = server.ok(&["invoke", "echo", "--async", "--wait", "-d", "x"]);
     assert!(waited.contains("success, status 200"), "{waited}");
     let gone = server.cli(&["queue", "show", &id]);
@@ -51,8 +52,11 @@ fn over_http_it_is_the_same() {
     deploy(&server, "echo", "cat", "");
     let url = format!("{}/xebec/v1/functions/echo/invoke", server.url);
     let callback = sink.url("/done");
-    let headers =
-        [("prefer", "respond-async"), ("x-xebec-callback", callback.as_str()), ("x-xebec-callback-form", "answer")];
+    let headers = [
+        ("prefer", "respond-async"),
+        ("x-xebec-callback", callback.as_str()),
+        ("x-xebec-callback-form", "answer"),
+    ];
     let (status, head, body) = support::exchange("POST", &url, &headers, b"hello");
     assert_eq!(status, 202, "{}", String::from_utf8_lossy(&body));
     assert_eq!(head["preference-applied"], "respond-async");
@@ -167,7 +171,8 @@ fn schedules_fire_each_second_and_survive_kills() {
     let server = Server::start_in(&data, &[]);
     let own = format!("[async]\non-success = \"{}\"\n", sink.url("/made"));
     deploy(&server, "echo", "cat", &own);
-    let made = server.ok(&["schedule", "create", "tick", "--function", "echo", "--every", "1s", "-d", "tock"]);
+    let made =
+        server.ok(&["schedule", "create", "tick", "--function", "echo", "--every", "1s", "-d", "tock"]);
     assert!(made.contains("tick fires"), "{made}");
     let again = server.cli(&["schedule", "create", "tick", "--function", "echo", "--every", "1s"]);
     assert_eq!(again.status.code(), Some(1), "it is there already: {}", text(&again));
@@ -224,6 +229,12 @@ fn top_shows_functions_and_queues() {
         assert!(frame.contains(part), "{part} is missing:\n{frame}");
     }
     let frame = json(&server, &["top", "--interval", "200ms"]);
-    assert_eq!((&frame["functions"][0]["name"], &frame["functions"][0]["calls"]), (&"echo".into(), &1.into()));
-    assert_eq!((&frame["queues"][0]["queue"], &frame["queues"][0]["delayed"]), (&"default".into(), &1.into()));
+    assert_eq!(
+        (&frame["functions"][0]["name"], &frame["functions"][0]["calls"]),
+        (&"echo".into(), &1.into())
+    );
+    assert_eq!(
+        (&frame["queues"][0]["queue"], &frame["queues"][0]["delayed"]),
+        (&"default".into(), &1.into())
+    );
 }

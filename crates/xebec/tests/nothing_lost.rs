@@ -31,9 +31,9 @@ fn kill_minus_nine_loses_nothing_accepted() {
 fn kill_minus_nine_loses_nothing_accepted_on_nats() {
     let folder = tempfile::tempdir().unwrap();
     let Some(mut nats) = Nats::start(&folder.path().join("nats"), "always") else { return };
-    let url = nats.url();
+    let arguments = nats.arguments();
     // Every third time the queue's server is killed with ours.
-    survive(&folder.path().join("data"), &["--queue", &url], |round| {
+    survive(&folder.path().join("data"), &arguments.each_ref().map(String::as_str), |round| {
         if round % 3 == 2 {
             nats.kill_and_restart();
         }
@@ -48,7 +48,8 @@ fn survive(data: &Path, arguments: &[&str], mut between: impl FnMut(u32)) {
         let server = Server::start_in(data, arguments);
         if round == 0 {
             // Two kinds: a process per call, and one that is kept.
-            server.deploy("name = \"echo\"\nenvironment = \"exec\"\ncommand = [\"cat\"]\n", &[("unused", "x")]);
+            server
+                .deploy("name = \"echo\"\nenvironment = \"exec\"\ncommand = [\"cat\"]\n", &[("unused", "x")]);
         }
         kill_under_load(server, round, &sink, &accepted);
         between(round);

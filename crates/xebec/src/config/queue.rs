@@ -59,6 +59,14 @@ impl Queue {
 }
 
 impl FileNats {
+    /// With other monitoring endpoints, if any are named.
+    pub(super) fn monitored_at(mut self, endpoints: &[String]) -> Self {
+        if !endpoints.is_empty() {
+            self.monitoring = endpoints.to_vec();
+        }
+        self
+    }
+
     fn login(&self) -> Result<Login, Failure> {
         match (&self.user, &self.password_file, &self.token_file, &self.nkey_file, &self.credentials_file) {
             (None, None, None, None, None) => Ok(Login::None),

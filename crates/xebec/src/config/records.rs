@@ -50,3 +50,22 @@ fn retention(keep: Option<Span>, entries: Option<u64>, bytes: Option<Bytes>) -> 
         bytes: bytes.map_or(built_in.bytes, |bytes| bytes.0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_built_in() {
+        let records = "keep = \"30d\"\nbytes = \"2GiB\"\nkeep-requests = \"64KiB\"";
+        let records: FileRecords = toml::from_str(records).unwrap();
+        let logs: FileLogs = toml::from_str("entries = 5").unwrap();
+        let decided = History::decide(&records, &logs);
+        let built_in = Retention::default();
+        assert_eq!(decided.records, Retention { seconds: 30 * 86_400, bytes: 2 << 30, ..built_in });
+        assert_eq!(decided.logs, Retention { entries: 5, ..built_in });
+        assert_eq!(decided.keep_requests, Some(65_536));
+        let nothing = History::decide(&FileRecords::default(), &FileLogs::default());
+        assert_eq!((nothing.records, nothing.logs, nothing.keep_requests), (built_in, built_in, None));
+    }
+}

