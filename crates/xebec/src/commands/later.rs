@@ -78,8 +78,10 @@ impl Later {
         }
         output::print(format, &receipt, || receipt.id.to_string())?;
         if format == Format::Text {
-            let known = if receipt.duplicate { "it was accepted before; " } else { "" };
-            eprintln!("{known}xebec queue show {} tells where it stands", receipt.id);
+            if receipt.duplicate {
+                eprintln!("it was accepted before");
+            }
+            tell_how_to_follow(&receipt);
         }
         Ok(())
     }
@@ -103,6 +105,12 @@ impl Later {
         .filter_map(|(name, value)| Some((name, value?)))
         .collect()
     }
+}
+
+/// Beside the id, which alone goes to standard output.
+pub(super) fn tell_how_to_follow(receipt: &Receipt) {
+    let id = receipt.id;
+    eprintln!("where it stands: xebec queue show {id}\nhow it ended:    xebec invocations show {id}");
 }
 
 /// Waits until a call is over, and says how it ended.

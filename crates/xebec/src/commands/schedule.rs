@@ -125,7 +125,9 @@ enum MissedName {
 /// A moment as people write it: with an offset, in local time, or from now.
 fn moment(text: &str) -> Result<Timestamp, String> {
     if let Some(span) = text.strip_prefix('+') {
-        return Ok(Timestamp::now() + span.parse::<Span>()?.0);
+        let then = Timestamp::now().checked_add(span.parse::<Span>()?.0);
+        let whole = then.and_then(|then| then.round(jiff::Unit::Second));
+        return whole.map_err(|_| format!("{text:?} is too far away"));
     }
     if let Ok(moment) = text.parse::<Timestamp>() {
         return Ok(moment);
@@ -163,7 +165,7 @@ impl Schedule {
                 let receipt: Receipt = client.json(request).await?;
                 output::print(format, &receipt, || receipt.id.to_string())?;
                 if format == Format::Text {
-                    eprintln!("xebec queue show {} tells where it stands", receipt.id);
+                    super::later::tell_how_to_follow(&receipt);
                 }
                 Ok(())
             }
@@ -233,7 +235,7 @@ pub(super) fn when(when: &When) -> String {
         When::Cron { cron, zone: None } => format!("cron {cron}"),
         When::Cron { cron, zone: Some(zone) } => format!("cron {cron} ({zone})"),
         When::Every { every, .. } => format!("every {every}"),
-        When::At { at } => format!("at {at}"),
+        When::At { at } => format!("at {}", at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S")),
     }
 }
 
@@ -317,7 +319,7 @@ mod tests {
         let local = moment("2026-12-24 18:00").unwrap().to_zoned(TimeZone::system());
         assert_eq!(local.strftime("%Y-%m-%d %H:%M").to_string(), "2026-12-24 18:00");
         let soon = moment("+10m").unwrap().duration_since(Timestamp::now()).as_secs();
-        assert!((595..=600).contains(&soon), "{soon}");
+        assert!((595..=601).contains(&soon), "{soon}");
         assert!(moment("tomorrow").is_err() && moment("+soon").is_err());
     }
 }

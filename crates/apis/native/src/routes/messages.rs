@@ -136,7 +136,7 @@ async fn find(state: &State, tenant: &Tenant, id: &InvocationId) -> Result<Entry
     let entry = state.deliveries()?.message(id).await?;
     entry.filter(|entry| entry.message.lane.tenant == *tenant).ok_or_else(|| {
         Error::not_found("XB4021", format!("there is no message {id}"))
-            .with_hint("it may have ended: its record then says how")
+            .with_hint(format!("if it has ended, xebec invocations show {id} says how"))
     })
 }
 

@@ -38,6 +38,14 @@ pub struct Engine {
     pub deployed: Mutex<BTreeMap<FunctionKey, (FunctionView, Document)>>,
     /// Headers and URI of each call that was waited for.
     pub calls: Mutex<Vec<(String, HeaderMap)>>,
+    /// Records of calls, newest first.
+    pub history: Mutex<Vec<InvocationRecord>>,
+    /// Requests kept beside them.
+    pub kept: Mutex<BTreeMap<InvocationId, Call>>,
+    /// What comes to those who follow, once.
+    pub coming: Mutex<Vec<Followed>>,
+    /// Pages of records that can still be read; `None`: all.
+    pub pages: Mutex<Option<u32>>,
 }
 
 impl Engine {
@@ -153,31 +161,49 @@ impl Control for Engine {
         unused()
     }
 
-    async fn logs(&self, _: LogQuery, _: bool) -> Result<BoxStream<'static, LogLine>, Error> {
-        unused()
+    async fn logs(&self, query: LogQuery, _: bool) -> Result<BoxStream<'static, LogLine>, Error> {
+        let line = query.invocation.map(|id| LogLine {
+            time: Timestamp::UNIX_EPOCH,
+            function: FunctionKey::new(&Tenant::default(), "native", "hello"),
+            instance: "i".into(),
+            invocation: Some(id),
+            stream: xebec_core::log::LogStream::Stdout,
+            text: "a line".into(),
+        });
+        Ok(stream::iter(line).boxed())
     }
 
-    async fn records(&self, _: RecordQuery) -> Result<RecordPage, Error> {
-        unused()
+    async fn records(&self, query: RecordQuery) -> Result<RecordPage, Error> {
+        if let Some(left) = &mut *self.pages.lock().unwrap() {
+            *left = left.checked_sub(1).ok_or_else(|| Error::internal("XB4003", "the disk is gone"))?;
+        }
+        let skipped = query.cursor.as_deref().map_or(0, |cursor| cursor.parse().unwrap());
+        let limit = query.limit.unwrap_or(100) as usize;
+        let history = self.history.lock().unwrap();
+        let mut wanted = history.iter().filter(|record| query.matches(record)).skip(skipped);
+        let records: Vec<_> = wanted.by_ref().take(limit).cloned().collect();
+        let cursor = wanted.next().map(|_| (skipped + records.len()).to_string());
+        Ok(RecordPage { records, cursor })
     }
 
     async fn flush_records(&self) -> Result<(), Error> {
         unused()
     }
 
-    async fn record(&self, _: &InvocationId) -> Result<Option<InvocationRecord>, Error> {
-        unused()
+    async fn record(&self, id: &InvocationId) -> Result<Option<InvocationRecord>, Error> {
+        Ok(self.history.lock().unwrap().iter().find(|record| record.id == *id).cloned())
     }
 
     async fn follow_records(
         &self,
-        _: RecordQuery,
+        query: RecordQuery,
     ) -> Result<(RecordPage, BoxStream<'static, Followed>), Error> {
-        unused()
+        let coming = std::mem::take(&mut *self.coming.lock().unwrap());
+        Ok((self.records(query).await?, stream::iter(coming).boxed()))
     }
 
-    async fn kept_request(&self, _: &InvocationId) -> Result<Option<Call>, Error> {
-        unused()
+    async fn kept_request(&self, id: &InvocationId) -> Result<Option<Call>, Error> {
+        Ok(self.kept.lock().unwrap().get(id).cloned())
     }
 
     fn events(&self) -> BoxStream<'static, Arc<Event>> {
