@@ -30,7 +30,7 @@ impl Shared {
             woken.as_mut().enable();
             let ready = self.link.log();
             if ready.is_ok() {
-                self.end_lapsed().await;
+                self.end_lapsed_if_any().await;
                 let picks = {
                     let now = self.now();
                     let mut index = self.index.lock();
@@ -64,14 +64,13 @@ impl Shared {
         let shared = self.clone();
         tokio::spawn(async move {
             let made = shared.make_claims(&picks, lease).await;
-            if let Err(Ok(unwanted)) = answer.send(made) {
-                let mut index = shared.index.lock();
-                for claim in unwanted {
-                    index.forsake(claim.id);
-                }
-            }
+            // Where nobody receives it any more, dropping it gives the claims back.
+            let _ = answer.send(made.map(|claims| Unheld { shared, claims }));
         });
-        result.await.unwrap_or_else(|_| Err(Error::internal("XB4003", "the queue's runtime is ending")))
+        match result.await {
+            Ok(made) => made.map(Unheld::take),
+            Err(_) => Err(Error::internal("XB4003", "the queue's runtime is ending")),
+        }
     }
 
     async fn make_claims(&self, picks: &[Pick], lease: Duration) -> Result<Vec<Claim>, Error> {
@@ -225,6 +224,15 @@ impl Shared {
         Err(Failure::Conflict.error())
     }
 
+    /// The same as [`Shared::end_lapsed`], but it goes on when the caller goes away.
+    async fn end_lapsed_if_any(self: &Arc<Self>) {
+        let now = self.now();
+        if self.index.lock().any_lapsed(now) {
+            let shared = self.clone();
+            let _ = tokio::spawn(async move { shared.end_lapsed().await }).await;
+        }
+    }
+
     /// Makes messages wait again whose lease ran out, and those that were claimed for nobody.
     pub(crate) async fn end_lapsed(&self) {
         let found = {
@@ -263,6 +271,30 @@ impl Shared {
             Ok(()) => Ok(()),
             Err(Failure::Conflict) => self.refresh(&Key::Message(*id)).await.map(|_| ()),
             Err(failure) => Err(failure.error()),
+        }
+    }
+}
+
+/// Claims on their way to whoever asked for them; dropped before they arrive, they are given back.
+struct Unheld {
+    shared: Arc<Shared>,
+    claims: Vec<Claim>,
+}
+
+impl Unheld {
+    fn take(mut self) -> Vec<Claim> {
+        std::mem::take(&mut self.claims)
+    }
+}
+
+impl Drop for Unheld {
+    fn drop(&mut self) {
+        if self.claims.is_empty() {
+            return;
+        }
+        let mut index = self.shared.index.lock();
+        for claim in &self.claims {
+            index.forsake(claim.id);
         }
     }
 }

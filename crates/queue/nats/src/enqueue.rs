@@ -20,6 +20,7 @@ impl Shared {
         let mut draft = Draft::of(messages);
         for _ in 0..TRIES {
             let writes = draft.writes(messages)?;
+            self.check_room(&writes)?;
             match self.commit(&writes).await {
                 Ok(()) => return Ok(draft.receipts(messages)),
                 Err(Failure::Conflict) => self.look_up(messages, &mut draft).await?,

@@ -549,6 +549,11 @@ impl Index {
         [due, soon, lapse].into_iter().flatten().min()
     }
 
+    /// Whether [`Index::lapsed`] may find something.
+    pub(crate) fn any_lapsed(&self, now: Now) -> bool {
+        !self.orphans.is_empty() || self.deadlines.first().is_some_and(|(at, _)| *at <= now.steady)
+    }
+
     /// Running messages whose lease ran out, and those this worker is said to run without knowing it.
     pub(crate) fn lapsed(&mut self, now: Now) -> Vec<(InvocationId, bool)> {
         let late = self.deadlines.iter().take_while(|(at, _)| *at <= now.steady).map(|(_, id)| (*id, true));

@@ -29,6 +29,8 @@ pub(crate) struct Link {
     /// Counts connections.
     connected: watch::Receiver<u64>,
     trouble: Arc<Mutex<Option<String>>>,
+    /// The most its servers store, in bytes, where they say so.
+    most: Mutex<Option<u64>>,
 }
 
 /// How often a server that is not as it must be is looked at again.
@@ -72,7 +74,7 @@ impl Link {
             })?;
         let mut context = jetstream::new(client.clone());
         context.set_timeout(options.answer);
-        Ok(Self { client, context, status, connected, trouble })
+        Ok(Self { client, context, status, connected, trouble, most: Mutex::new(None) })
     }
 
     /// Checks the server whenever it was connected to, and lets it be used; hands each fresh connection on.
@@ -88,8 +90,10 @@ impl Link {
                 continue;
             }
             match requirements::meet(&self.client, &self.context, options).await {
-                Ok(stream) => {
-                    let log = Log::new(self.client.clone(), stream, &options.prefix, worker, options.answer);
+                Ok(fit) => {
+                    let log =
+                        Log::new(self.client.clone(), fit.stream, &options.prefix, worker, options.answer);
+                    *self.most.lock() = fit.most;
                     if *self.connected.borrow() == connection {
                         self.status.send_replace(Status::Ready(Arc::new(log)));
                         fresh.send_replace(connection);
@@ -119,6 +123,15 @@ impl Link {
             Status::Ready(log) => Ok(log.clone()),
             Status::Not(error) => Err(error.clone()),
         }
+    }
+
+    /// How many bytes may still be stored, and how many in all; `None` where there is no bound.
+    pub(crate) async fn room(&self) -> Option<(u64, u64)> {
+        let account = self.context.query_account().await.ok()?;
+        let own =
+            account.limits.max_storage.and_then(|most| u64::try_from(most).ok()).filter(|most| *most > 0);
+        let most = [own, *self.most.lock()].into_iter().flatten().min()?;
+        Some((most.saturating_sub(account.storage), most))
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<Status> {

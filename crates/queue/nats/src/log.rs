@@ -158,6 +158,11 @@ impl Log {
         }
     }
 
+    /// Takes one record away, unless it was replaced meanwhile.
+    pub(crate) async fn delete(&self, sequence: u64) -> Result<(), Error> {
+        self.stream.delete_message(sequence).await.map(|_| ()).map_err(errors::away)
+    }
+
     /// The last record of a key, as the stream's leader has it.
     pub(crate) async fn last(&self, key: &Key) -> Result<Option<Record>, Error> {
         let subject = key.subject(&self.prefix);

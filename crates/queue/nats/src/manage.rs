@@ -2,6 +2,7 @@
 
 use crate::{
     errors::{self, Failure},
+    requirements,
     shared::{Shared, TRIES},
     wire::{Key, Phase, Run, Standing, Write, pack, unpack},
 };
@@ -263,7 +264,13 @@ impl Shared {
         if info.state.messages >= self.options.max_records {
             return Err(errors::api(10077, "maximum messages exceeded"));
         }
-        Ok(())
+        self.check_room(&[])?;
+        // Without it nothing was asked there when it was connected to, either.
+        let asked = !self.options.accept_unsynced || !self.options.monitoring.is_empty();
+        match if asked { requirements::complaint(&self.options).await } else { None } {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
     }
 }
 

@@ -27,6 +27,9 @@ use xebec_core::{
 /// How often leases are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How often the server is asked how much it may still store.
+const MEASURE: Duration = Duration::from_secs(1);
+
 /// How often lines are searched for locks that nobody has.
 const SEARCH: Duration = Duration::from_secs(2);
 
@@ -89,7 +92,10 @@ impl NatsQueue {
             let now = status.borrow_and_update().clone();
             match now {
                 Status::Not(error) if error.code.starts_with("XB6") => return Err(error),
-                Status::Ready(_) if self.shared.index.lock().synced => return Ok(()),
+                Status::Ready(_) if self.shared.index.lock().synced => {
+                    self.shared.measure_room().await;
+                    return Ok(());
+                }
                 Status::Ready(_) | Status::Not(_) => {}
             }
             tokio::select! {
@@ -115,6 +121,7 @@ impl Drop for NatsQueue {
 
 /// Ends leases that ran out, whoever's they were, and heals locks.
 async fn tend(shared: &Shared) {
+    let mut measured = tokio::time::Instant::now();
     let mut searched = tokio::time::Instant::now();
     let mut stray = Vec::new();
     loop {
@@ -125,6 +132,10 @@ async fn tend(shared: &Shared) {
         shared.end_lapsed().await;
         let now = shared.now();
         shared.index.lock().tick(now);
+        if measured.elapsed() >= MEASURE {
+            measured = tokio::time::Instant::now();
+            shared.measure_room().await;
+        }
         if searched.elapsed() < SEARCH {
             continue;
         }
@@ -173,7 +184,7 @@ impl Queue for NatsQueue {
     }
 
     async fn list(&self, query: &EntryQuery) -> Result<EntryPage, Error> {
-        self.known()?;
+        self.known().await?;
         self.shared.list(query).await
     }
 
@@ -182,12 +193,12 @@ impl Queue for NatsQueue {
     }
 
     async fn redrive(&self, which: &Selection, rate: Option<u32>) -> Result<u64, Error> {
-        self.known()?;
+        self.known().await?;
         self.shared.redrive(which, rate).await
     }
 
     async fn discard(&self, which: &Selection) -> Result<Vec<Message>, Error> {
-        self.known()?;
+        self.known().await?;
         self.shared.discard(which).await
     }
 
@@ -200,12 +211,12 @@ impl Queue for NatsQueue {
     }
 
     async fn paused(&self) -> Result<Vec<Place>, Error> {
-        self.known()?;
+        self.known().await?;
         Ok(self.shared.paused())
     }
 
     async fn stats(&self, tenant: Option<&Tenant>) -> Result<Vec<LaneStats>, Error> {
-        self.known()?;
+        self.known().await?;
         Ok(self.shared.stats(tenant))
     }
 
@@ -224,12 +235,20 @@ impl Queue for NatsQueue {
 
 impl NatsQueue {
     /// What the queue knows by itself is good only once it read the stream.
-    fn known(&self) -> Result<(), Error> {
-        if self.shared.index.lock().synced {
-            return Ok(());
-        }
-        self.shared.link.log()?;
-        let message = "what is in the queue is still being read";
-        Err(Error::new(ErrorKind::Unavailable, "XB4005", message).with_hint("try again in a moment"))
+    async fn known(&self) -> Result<(), Error> {
+        let read = async {
+            loop {
+                let woken = self.shared.wake.notified();
+                self.shared.link.log()?;
+                if self.shared.index.lock().synced {
+                    return Ok(());
+                }
+                let _ = tokio::time::timeout(TICK, woken).await;
+            }
+        };
+        tokio::time::timeout(self.shared.options.answer, read).await.unwrap_or_else(|_| {
+            let message = "what is in the queue is still being read";
+            Err(Error::new(ErrorKind::Unavailable, "XB4005", message).with_hint("try again in a moment"))
+        })
     }
 }

@@ -20,12 +20,19 @@ const OLDEST: (i64, i64, i64) = (2, 12, 0);
 /// How long the monitoring endpoint may take.
 const ASKING: Duration = Duration::from_secs(3);
 
+/// What is known of a server that was found fit.
+pub(crate) struct Fit {
+    pub(crate) stream: Stream<()>,
+    /// The most it stores, in bytes, as far as it says so.
+    pub(crate) most: Option<u64>,
+}
+
 /// Makes sure that the server can be relied upon, and that the stream is there.
 pub(crate) async fn meet(
     client: &Client,
     context: &jetstream::Context,
     options: &NatsOptions,
-) -> Result<Stream<()>, Error> {
+) -> Result<Fit, Error> {
     let info = client.server_info();
     if !client.is_server_compatible(OLDEST.0, OLDEST.1, OLDEST.2) {
         let message = format!("the NATS server is version {}; the queue needs 2.12 or newer", info.version);
@@ -37,16 +44,15 @@ pub(crate) async fn meet(
             "write into its configuration: `jetstream { store_dir: \"…\", sync_interval: always }`",
         ));
     }
-    if !options.accept_unsynced {
-        synced(options).await?;
-    }
+    let most = if options.accept_unsynced { None } else { synced(options).await? };
     let config = config(options);
     context.create_or_update_stream(config).await.map_err(|e| match e.kind() {
         CreateStreamErrorKind::JetStream(error) => errors::api(error.error_code().0, &error.to_string()),
         CreateStreamErrorKind::TimedOut => errors::unanswered(options.answer),
         _ => errors::away(e),
     })?;
-    context.get_stream_no_info(options.stream()).await.map_err(errors::away)
+    let stream = context.get_stream_no_info(options.stream()).await.map_err(errors::away)?;
+    Ok(Fit { stream, most })
 }
 
 fn config(options: &NatsOptions) -> Config {
@@ -82,12 +88,16 @@ struct JszConfig {
     /// Nanoseconds.
     #[serde(default)]
     sync_interval: u64,
+    /// Bytes.
+    #[serde(default)]
+    max_storage: u64,
 }
 
-/// Asks every server whether it syncs before it acknowledges.
-async fn synced(options: &NatsOptions) -> Result<(), Error> {
+/// Asks every server whether it syncs before it acknowledges; returns the most that each of them stores.
+async fn synced(options: &NatsOptions) -> Result<Option<u64>, Error> {
+    let mut most = None;
     for place in places(options) {
-        let jsz = ask(&place).await.map_err(|why| {
+        let jsz: Jsz = ask(&place, "jsz?config=1").await.map_err(|why| {
             let message = format!(
                 "whether the NATS server syncs what it acknowledges cannot be checked at {place}/jsz: {why}"
             );
@@ -107,8 +117,36 @@ async fn synced(options: &NatsOptions) -> Result<(), Error> {
                  restart it, or accept the loss (`accept_unsynced`)",
             ));
         }
+        if jsz.config.max_storage > 0 {
+            most = Some(most.map_or(jsz.config.max_storage, |most: u64| most.min(jsz.config.max_storage)));
+        }
     }
-    Ok(())
+    Ok(most)
+}
+
+#[derive(Deserialize)]
+struct Health {
+    #[serde(default)]
+    error: String,
+}
+
+/// What ails the servers, by their own words: one that cannot write keeps silent to who publishes.
+pub(crate) async fn complaint(options: &NatsOptions) -> Option<Error> {
+    for place in places(options) {
+        let Ok(Health { error }) = ask(&place, "healthz").await else { continue };
+        if error.is_empty() {
+            continue;
+        }
+        let message = format!("the queue's server is not well: {error}");
+        let full = ["no space", "quota", "disk full"].iter().any(|words| error.contains(words));
+        let (code, hint) = if full {
+            ("XB4002", "free space on the disk of the NATS server, then restart it")
+        } else {
+            ("XB4003", "see the log of the NATS server; it may have to be restarted")
+        };
+        return Some(Error::new(ErrorKind::Unavailable, code, message).with_hint(hint));
+    }
+    None
 }
 
 /// The monitoring endpoints: those given, else port 8222 of every server.
@@ -129,12 +167,10 @@ fn places(options: &NatsOptions) -> Vec<String> {
     .collect()
 }
 
-async fn ask(place: &str) -> Result<Jsz, String> {
+async fn ask<T: serde::de::DeserializeOwned>(place: &str, path: &str) -> Result<T, String> {
     let client = reqwest::Client::builder().timeout(ASKING).no_proxy().build().map_err(|e| e.to_string())?;
-    let answer = client.get(format!("{place}/jsz?config=1")).send().await.map_err(|e| cause(&e))?;
-    if !answer.status().is_success() {
-        return Err(format!("it answered {}", answer.status()));
-    }
+    let answer = client.get(format!("{place}/{path}")).send().await.map_err(|e| cause(&e))?;
+    // What is unwell says so with another status, and why in its body.
     answer.json().await.map_err(|e| cause(&e))
 }
 

@@ -12,6 +12,9 @@ use xebec_core::{
     ports::queue::{ClaimId, Settled, Settlement, Verdict},
 };
 
+/// Codes of a server that has no room.
+const FULL: [&str; 2] = ["XB4002", "XB4020"];
+
 /// The longest reason that is kept, in bytes.
 const LONGEST_WHY: usize = 1000;
 
@@ -45,6 +48,9 @@ impl Shared {
                     self.refresh(&Key::Message(*id)).await?;
                     self.look_up(&settlement.then, &mut draft).await?;
                 }
+                Err(Failure::Error(error)) if FULL.contains(&error.code) && settlement.then.is_empty() => {
+                    return self.end_without_room(claim, settlement, error).await;
+                }
                 Err(failure) => {
                     // It may be stored for all we know.
                     self.doubtful.lock().insert((claim, *id), signature);
@@ -53,6 +59,28 @@ impl Shared {
             }
         }
         Err(Failure::Conflict.error())
+    }
+
+    /// What is over can be taken away where nothing can be written any more, which makes room.
+    async fn end_without_room(
+        &self,
+        claim: ClaimId,
+        settlement: &Settlement,
+        error: Error,
+    ) -> Result<Settled, Error> {
+        let (id, now) = (&settlement.id, self.now());
+        let sequence = match self.index.lock().entries.get(id) {
+            // The lock of a line could not be given back.
+            Some(known) if known.line.is_none() => known.sequence,
+            _ => return Err(error),
+        };
+        if settlement.verdict != Verdict::Over || !self.index.lock().holds(claim, id, now) {
+            return Err(error);
+        }
+        self.link.log()?.delete(sequence).await?;
+        self.index.lock().vanished(id, sequence, now);
+        self.wake.notify_waiters();
+        Ok(Settled::Yes)
     }
 
     /// Whether a settlement that was not answered was made. `None`: it was not, or there was none.

@@ -5,6 +5,7 @@ use crate::{
     index::{Index, Now},
     link::Link,
     options::NatsOptions,
+    requirements,
     wire::{Key, Line, Record, Write, unpack},
 };
 use bytes::Bytes;
@@ -13,13 +14,13 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
 use tokio::sync::Notify;
 use xebec_core::{
-    Error, InvocationId,
+    Error, ErrorKind, InvocationId,
     message::Message,
     ports::{clock::Clock, queue::ClaimId},
 };
@@ -36,8 +37,16 @@ pub(crate) struct Shared {
     pub(crate) claimed: AtomicU64,
     /// Settlements that were not answered, and the names of their writes.
     pub(crate) doubtful: Mutex<HashMap<(ClaimId, InvocationId), String>>,
+    /// Bytes that may still be stored before messages are refused; negative: none.
+    pub(crate) room: AtomicI64,
     began: std::time::Instant,
 }
+
+/// What the server needs for a record beside its payload, in bytes, amply.
+const AROUND: usize = 600;
+
+/// Kept free of new messages, so that those that are there can be claimed: a part of all, and at most so much.
+const KEPT_FREE: (u64, u64) = (8, 256 << 20);
 
 /// How often a change that came second is tried again.
 pub(crate) const TRIES: u32 = 20;
@@ -52,6 +61,7 @@ impl Shared {
             wake: Notify::new(),
             claimed: AtomicU64::new(0),
             doubtful: Mutex::default(),
+            room: AtomicI64::new(i64::MAX),
             began: std::time::Instant::now(),
         }
     }
@@ -88,9 +98,11 @@ impl Shared {
                 Err(Failure::Busy) if began.elapsed() < self.options.answer => {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
-                Err(failure) => return Err(failure),
+                Err(failure) => return Err(self.explained(failure).await),
             }
         };
+        let bytes = writes.iter().map(|write| write.payload.len() + AROUND).sum::<usize>();
+        self.room.fetch_sub(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
         let now = self.now();
         let mut index = self.index.lock();
         for (write, sequence) in writes.iter().zip(sequences) {
@@ -99,6 +111,41 @@ impl Shared {
         drop(index);
         self.wake.notify_waiters();
         Ok(())
+    }
+
+    /// A server that is connected and does not answer may say elsewhere why.
+    async fn explained(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Error(error) if error.code == "XB4023" && self.link.log().is_ok() => {
+                requirements::complaint(&self.options).await.unwrap_or(error).into()
+            }
+            other => other,
+        }
+    }
+
+    /// Whether new messages may take so many bytes: the last part of the store is for changes of those that are
+    /// there.
+    pub(crate) fn check_room(&self, writes: &[Write]) -> Result<(), Error> {
+        let bytes = writes.iter().map(|write| write.payload.len() + AROUND).sum::<usize>();
+        if i64::try_from(bytes).is_ok_and(|bytes| bytes <= self.room.load(Ordering::Relaxed)) {
+            return Ok(());
+        }
+        let message = "the queue is full: the NATS server's store is nearly used up";
+        Err(Error::new(ErrorKind::Unavailable, "XB4020", message).with_hint(
+            "wait until messages are done, discard dead letters, or raise jetstream's max_file_store",
+        ))
+    }
+
+    /// Looks how much may still be stored.
+    pub(crate) async fn measure_room(&self) {
+        let room = match self.link.room().await {
+            Some((left, most)) => {
+                let kept = (most / KEPT_FREE.0).min(KEPT_FREE.1);
+                i64::try_from(left).unwrap_or(i64::MAX).saturating_sub_unsigned(kept)
+            }
+            None => i64::MAX,
+        };
+        self.room.store(room, Ordering::Relaxed);
     }
 
     /// Reads a key's last record as it is now, and takes it into the index.

@@ -240,8 +240,9 @@ pub(crate) struct Write {
     pub(crate) ttl: Option<Duration>,
 }
 
-/// How long those who read behind may learn that a message is gone. Whoever was away longer reads all anew.
-pub(crate) const GONE_FOR: Duration = Duration::from_secs(60);
+/// How long those who read behind may learn that a message is gone. Whoever was away reads all anew; whoever
+/// missed it all the same learns it when it tries to change the message.
+pub(crate) const GONE_FOR: Duration = Duration::from_secs(20);
 
 impl Write {
     /// A message is accepted.

@@ -1,5 +1,7 @@
 //! The queue against a real nats-server.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::time::Duration;

@@ -94,6 +94,12 @@ impl Server {
         std::fs::write(self.directory.path().join("nats.conf"), text).unwrap();
     }
 
+    pub fn configure_without_jetstream(&self) {
+        let (host, port, monitoring) = (&self.host, self.port, self.monitoring);
+        let text = format!("listen: \"{host}:{port}\"\nhttp: \"{host}:{monitoring}\"\n");
+        std::fs::write(self.directory.path().join("nats.conf"), text).unwrap();
+    }
+
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
