@@ -23,6 +23,8 @@ pub(crate) type Tally = BTreeMap<&'static str, u64>;
 
 struct Item {
     message: Message,
+    /// Its lane, by number: lanes take long to compare.
+    lane: usize,
     state: State,
     due: Timestamp,
     /// When it began to wait: an index into the moments.
@@ -45,7 +47,7 @@ enum State {
 }
 
 struct Hold {
-    lane: Lane,
+    lane: usize,
     until: Duration,
     left: BTreeSet<InvocationId>,
 }
@@ -55,6 +57,8 @@ pub(crate) struct Auditor {
     /// In the order in which they were accepted, those that are gone as well.
     items: Vec<Item>,
     index: BTreeMap<InvocationId, usize>,
+    /// In the order in which they had their first message.
+    lanes: Vec<Lane>,
     claims: BTreeMap<ClaimId, Hold>,
     /// What the wall clock showed, step by step.
     moments: Vec<Timestamp>,
@@ -62,7 +66,7 @@ pub(crate) struct Auditor {
     rules: BTreeMap<Lane, LaneRules>,
     limits: BTreeMap<Tenant, Option<u32>>,
     paused: BTreeSet<Place>,
-    passed_over: BTreeMap<Lane, usize>,
+    passed_over: BTreeMap<usize, usize>,
     pub(crate) tally: Tally,
 }
 
@@ -154,8 +158,10 @@ impl Auditor {
             }
         }
         self.index.insert(message.id, self.items.len());
+        let lane = self.number_of(&message.lane);
         self.items.push(Item {
             message: message.clone(),
+            lane,
             state: State::Waiting,
             due: message.due,
             since: self.moments.len() - 1,
@@ -173,9 +179,19 @@ impl Auditor {
         self.rules.get(lane).copied().unwrap_or(usual)
     }
 
-    fn open(&self, lane: &Lane) -> bool {
-        let of_lane = self.claims.values().filter(|hold| hold.lane == *lane).count();
-        let of_tenant = self.claims.values().filter(|hold| hold.lane.tenant == lane.tenant).count();
+    fn number_of(&mut self, lane: &Lane) -> usize {
+        let known = self.lanes.iter().position(|known| known == lane);
+        known.unwrap_or_else(|| {
+            self.lanes.push(lane.clone());
+            self.lanes.len() - 1
+        })
+    }
+
+    fn open(&self, number: usize) -> bool {
+        let lane = &self.lanes[number];
+        let tenants = self.claims.values().map(|hold| &self.lanes[hold.lane].tenant);
+        let of_tenant = tenants.filter(|tenant| **tenant == lane.tenant).count();
+        let of_lane = self.claims.values().filter(|hold| hold.lane == number).count();
         let limit = self.limits.get(&lane.tenant).copied().flatten().unwrap_or(u32::MAX);
         of_lane < self.rules_of(lane).concurrency as usize
             && of_tenant < limit as usize
@@ -183,23 +199,16 @@ impl Auditor {
     }
 
     /// Messages that nothing holds back whatever one thinks of keys and clocks.
-    fn surely_ready<'a>(&'a self, lane: &'a Lane, at: Moment) -> impl Iterator<Item = (usize, &'a Item)> {
+    fn surely_ready(&self, at: Moment) -> impl Iterator<Item = (usize, &Item)> {
         self.items.iter().enumerate().filter(move |(_, item)| {
-            item.state == State::Waiting
-                && item.message.lane == *lane
-                && item.message.key.is_none()
-                && item.due <= at.now
+            item.state == State::Waiting && item.message.key.is_none() && item.due <= at.now
         })
     }
 
-    fn surely_claimable(&self, at: Moment) -> BTreeSet<Lane> {
-        let lanes: BTreeSet<_> = self.items.iter().map(|item| &item.message.lane).collect();
-        let may = |lane: &Lane| {
-            self.open(lane)
-                && self.rules_of(lane).batch.is_none()
-                && self.surely_ready(lane, at).next().is_some()
-        };
-        lanes.into_iter().filter(|lane| may(lane)).cloned().collect()
+    fn surely_claimable(&self, at: Moment) -> BTreeSet<usize> {
+        let mut lanes: BTreeSet<_> = self.surely_ready(at).map(|(_, item)| item.lane).collect();
+        lanes.retain(|lane| self.rules_of(&self.lanes[*lane]).batch.is_none() && self.open(*lane));
+        lanes
     }
 
     /// What one claim was answered with.
@@ -207,11 +216,12 @@ impl Auditor {
         let could = self.surely_claimable(at);
         let Some(claim) = claim else {
             assert!(could.is_empty(), "there was something to claim: {could:?}");
+            self.passed_over.clear();
             return;
         };
-        self.check_turns(&could, &claim.lane);
-        let lane = &claim.lane;
-        assert!(self.open(lane), "{lane} is closed, paused or at a limit");
+        let (number, lane) = (self.number_of(&claim.lane), &claim.lane);
+        self.check_turns(&could, number);
+        assert!(self.open(number), "{lane} is closed, paused or at a limit");
         assert!(!claim.messages.is_empty() && !self.claims.contains_key(&claim.id));
         let most = self.rules_of(lane).batch.map_or(1, |batch| batch.size.max(1));
         assert!(claim.messages.len() <= most as usize, "{} messages", claim.messages.len());
@@ -221,37 +231,36 @@ impl Auditor {
         let mut left = BTreeSet::new();
         for claimed in &claim.messages {
             let id = claimed.message.id;
-            self.check_claimed(&claimed.message, lane, at);
+            self.check_claimed(&claimed.message, number, at);
             let item = self.item(&id);
             assert_eq!(claimed.history.interruptions, item.interruptions, "of {id}");
             item.state = State::Held(claim.id);
             left.insert(id);
         }
-        self.claims.insert(claim.id, Hold { lane: lane.clone(), until: at.steady + lease, left });
+        self.claims.insert(claim.id, Hold { lane: number, until: at.steady + lease, left });
     }
 
     /// However much others have, none that could be claimed is passed over for long.
-    fn check_turns(&mut self, could: &BTreeSet<Lane>, turn: &Lane) {
-        let lanes: BTreeSet<_> = self.items.iter().map(|item| &item.message.lane).collect();
-        let tenants: BTreeSet<_> = lanes.iter().map(|lane| &lane.tenant).collect();
-        let of_tenant = |tenant: &Tenant| lanes.iter().filter(|lane| lane.tenant == *tenant).count();
+    fn check_turns(&mut self, could: &BTreeSet<usize>, turn: usize) {
+        let tenants: BTreeSet<_> = self.lanes.iter().map(|lane| &lane.tenant).collect();
+        let of_tenant = |tenant: &Tenant| self.lanes.iter().filter(|lane| lane.tenant == *tenant).count();
         let bound = tenants.len() * tenants.iter().map(|tenant| of_tenant(tenant)).max().unwrap_or(1);
-        self.passed_over.retain(|lane, _| could.contains(lane) && lane != turn);
-        for lane in could.iter().filter(|lane| *lane != turn) {
-            let times = self.passed_over.entry(lane.clone()).or_default();
+        self.passed_over.retain(|lane, _| could.contains(lane) && *lane != turn);
+        for lane in could.iter().filter(|lane| **lane != turn) {
+            let times = self.passed_over.entry(*lane).or_default();
             *times += 1;
-            assert!(*times < bound, "{lane} was passed over {times} times");
+            assert!(*times < bound, "{} was passed over {times} times", self.lanes[*lane]);
         }
         if could.len() > 1 {
             self.count("lanes took turns");
         }
     }
 
-    fn check_claimed(&mut self, message: &Message, lane: &Lane, at: Moment) {
+    fn check_claimed(&mut self, message: &Message, lane: usize, at: Moment) {
         let place =
             self.index.get(&message.id).copied().unwrap_or_else(|| panic!("nobody sent {}", message.id));
         let item = &self.items[place];
-        assert_eq!((message, &message.lane), (&item.message, lane));
+        assert_eq!((message, lane), (&item.message, item.lane));
         match item.state {
             State::Waiting => {}
             State::Held(other) => panic!("{} is claimed within the lease of {other:?}", message.id),
@@ -262,7 +271,7 @@ impl Auditor {
         assert!(latest >= item.due, "{} is due at {} only", message.id, item.due);
         let mut behind = false;
         for (other, of_key) in self.items.iter().enumerate() {
-            let same = other != place && of_key.message.lane == *lane && of_key.message.key == message.key;
+            let same = other != place && of_key.lane == lane && of_key.message.key == message.key;
             if message.key.is_none() || !same || !matches!(of_key.state, State::Waiting | State::Held(_)) {
                 continue;
             }
@@ -272,7 +281,7 @@ impl Auditor {
         }
         let rank = |index: usize, item: &Item| (Reverse(item.message.priority), item.due, index);
         let mine = rank(place, item);
-        for (other, ready) in self.surely_ready(lane, at) {
+        for (other, ready) in self.surely_ready(at).filter(|(_, ready)| ready.lane == lane) {
             assert!(rank(other, ready) >= mine, "{} goes before {}", message.id, ready.message.id);
         }
         if behind {

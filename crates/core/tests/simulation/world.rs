@@ -6,7 +6,10 @@ use crate::{
     workload::{Mood, Plan, attempt, plain, reaches},
 };
 use jiff::Timestamp;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use xebec_core::{
     message::{Lane, Message},
     ports::queue::{ClaimId, Claimed, Held, LaneRules, Place, Selection, Settlement, Verdict},
@@ -64,8 +67,8 @@ pub(crate) struct World {
     events: BTreeMap<(Duration, u64), Event>,
     numbered: u64,
     sent: usize,
-    /// When the next wake is, so that there are not many.
-    wake: Option<Duration>,
+    /// When wakes are, so that there are no two at the same time.
+    wakes: BTreeSet<Duration>,
     /// Nothing goes wrong any more.
     calm: bool,
     tells: bool,
@@ -86,7 +89,7 @@ pub(crate) fn run(seed: u64, tells: bool) -> Tally {
         events: BTreeMap::new(),
         numbered: 1_000_000,
         sent: 0,
-        wake: None,
+        wakes: BTreeSet::new(),
         calm: false,
         tells,
         plan,
@@ -103,7 +106,7 @@ impl World {
         self.after(Duration::from_millis(self.plan.trouble_ms), Event::Trouble);
         for step in 0_u32.. {
             assert!(step < 50_000, "it does not come to rest");
-            if self.sent >= self.plan.messages && !self.calm && self.random.chance(0.02) {
+            if self.sent >= self.plan.messages && !self.calm && self.random.chance(0.01) {
                 self.settle_down();
             }
             if self.calm && self.auditor.alive() == 0 && !self.redrive_the_rest() {
@@ -153,7 +156,9 @@ impl World {
             Event::Begin(job) => self.begin(job),
             Event::Finish(job) => self.finish(job),
             Event::Extend(job) => self.extend(job),
-            Event::Wake => self.wake = None,
+            Event::Wake => {
+                self.wakes.pop_first();
+            }
             Event::Trouble if self.calm => {}
             Event::Trouble => {
                 self.trouble();
@@ -210,15 +215,18 @@ impl World {
                 self.take_on(worker, claim.id, claim.lane, claim.messages);
             }
         }
-        if let Some(wait) = self.ledger.next_change(self.at)
-            && self.wake.is_none_or(|wake| wake > self.at.steady + wait)
-        {
-            self.wake = Some(self.at.steady + wait);
-            self.after(wait.max(Duration::from_nanos(1)), Event::Wake);
-        } else if self.wake.is_none() && self.auditor.alive() > 0 {
+        let soon = Duration::from_millis(50);
+        match self.ledger.next_change(self.at) {
+            Some(wait) => self.wake(wait.max(Duration::from_nanos(1))),
             // Someone stalls, or did not claim just now.
-            self.wake = Some(self.at.steady + Duration::from_millis(50));
-            self.after(Duration::from_millis(50), Event::Wake);
+            None if self.wakes.is_empty() && self.auditor.alive() > 0 => self.wake(soon),
+            None => {}
+        }
+    }
+
+    fn wake(&mut self, wait: Duration) {
+        if self.wakes.insert(self.at.steady + wait) {
+            self.after(wait, Event::Wake);
         }
     }
 
