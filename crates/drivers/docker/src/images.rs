@@ -23,6 +23,8 @@ pub(crate) struct Found {
     pub(crate) os: String,
     pub(crate) bytes: u64,
     pub(crate) stop_signal: Option<String>,
+    /// Folders that it wants to write to in any case.
+    pub(crate) volumes: Vec<String>,
 }
 
 /// Looks for an image among those that the engine has, by name or id.
@@ -32,13 +34,15 @@ pub(crate) async fn find(docker: &Docker, name: &str) -> Result<Option<Found>, E
         Err(error) if engine::status(&error) == Some(404) => return Ok(None),
         Err(error) => return Err(unavailable(format!("image: {}", engine::said(&error)))),
     };
+    let config = image.config.unwrap_or_default();
     Ok(Some(Found {
         id: image.id.unwrap_or_default(),
         digests: image.repo_digests.unwrap_or_default(),
         architecture: image.architecture.unwrap_or_default(),
         os: image.os.unwrap_or_default(),
         bytes: image.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
-        stop_signal: image.config.and_then(|config| config.stop_signal).filter(|signal| !signal.is_empty()),
+        stop_signal: config.stop_signal.filter(|signal| !signal.is_empty()),
+        volumes: config.volumes.unwrap_or_default(),
     }))
 }
 

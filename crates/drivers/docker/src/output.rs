@@ -1,6 +1,9 @@
 //! What a container prints, cut into lines on its way to the log.
 
-use bollard::{container::LogOutput, errors::Error as DockerError};
+use bollard::{
+    Docker, container::LogOutput, errors::Error as DockerError,
+    query_parameters::AttachContainerOptionsBuilder,
+};
 use futures_util::{Stream, StreamExt as _};
 use std::{pin::Pin, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -15,6 +18,12 @@ const BYTES_PER_SECOND: u64 = 16 << 20;
 
 /// What the engine sends of a container's streams.
 pub(crate) type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, DockerError>> + Send>>;
+
+/// Has the engine send what a container prints from now on.
+pub(crate) async fn attach(docker: &Docker, container: &str) -> Result<Output, DockerError> {
+    let what = AttachContainerOptionsBuilder::default().stdout(true).stderr(true).stream(true).build();
+    Ok(docker.attach_container(container, Some(what)).await?.output)
+}
 
 /// Reads what a container prints to its end and hands on its lines.
 pub(crate) async fn follow(mut output: Output, to: Lines) {

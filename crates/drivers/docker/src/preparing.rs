@@ -36,6 +36,7 @@ impl Inner {
             None => self.obtain(connected, &reference, request.progress).await?,
         };
         check_platform(&reference, &found, &connected.facts)?;
+        check_volumes(spec, &found)?;
         let record = Record {
             reference: reference.to_string(),
             pinned: reference.digest_among(&found.digests).map(|d| format!("{}@{d}", reference.repository)),
@@ -151,6 +152,18 @@ fn check_platform(reference: &Reference, found: &Found, facts: &Facts) -> Result
         .with_hint("build it for this machine's processor, or for both (docker buildx build --platform)"))
 }
 
+/// A container's volumes stay writable, whatever its root is.
+fn check_volumes(spec: &RevisionSpec, found: &Found) -> Result<(), Error> {
+    match found.volumes.first().filter(|_| spec.read_only_root) {
+        None => Ok(()),
+        Some(volume) => {
+            let message = format!("read_only_root: the image has a volume at {volume}, which stays writable");
+            Err(Error::new(ErrorKind::Refused, "XB3001", message)
+                .with_hint("build the image without VOLUME, or leave read_only_root away"))
+        }
+    }
+}
+
 /// What a revision asks for by name must be enforced; what is a default only is reported.
 fn check_limits(spec: &RevisionSpec, facts: &Facts) -> Result<(), Error> {
     let limits = &spec.limits;
@@ -188,6 +201,7 @@ mod tests {
             os: "linux".into(),
             bytes: 0,
             stop_signal: None,
+            volumes: Vec::new(),
         };
         let error = check_platform(&reference, &found, &facts).unwrap_err();
         assert!(error.message.contains("linux/arm64") && error.message.contains("linux/amd64"), "{error}");

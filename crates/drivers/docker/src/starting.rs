@@ -9,14 +9,14 @@ use crate::{
     output,
     prepared::Record,
     shape::{self, Shape},
-    watching::{self, Fate},
+    watching::{Fate, Watched},
 };
 use bollard::{
     body_full,
     errors::Error as DockerError,
     query_parameters::{
-        AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, InspectContainerOptions,
-        StartContainerOptions, UploadToContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, InspectContainerOptions, StartContainerOptions,
+        UploadToContainerOptionsBuilder,
     },
 };
 use parking_lot::Mutex;
@@ -103,21 +103,22 @@ impl Inner {
     /// Follows its output, starts it, and finds out where it is.
     async fn run(&self, connected: &Connected, start: &Start, instance: &Arc<Instance>) -> Result<(), Error> {
         let (docker, container) = (&connected.docker, &instance.container);
-        let follow = AttachContainerOptionsBuilder::default().stdout(true).stderr(true).stream(true).build();
         // Before the start, so that no line is missed.
-        let attached = self.noted(docker.attach_container(container, Some(follow)).await)?;
-        let output = tokio::spawn(output::follow(attached.output, start.lines.clone()));
+        let attached = self.noted(output::attach(docker, container).await)?;
+        let output = tokio::spawn(output::follow(attached, start.lines.clone()));
         if let Err(error) = self.start_container(connected, container).await {
             output.abort();
             return Err(error);
         }
-        tokio::spawn(watching::watch(
-            docker.clone(),
-            self.engine.clone(),
-            container.clone(),
+        let watched = Watched {
+            docker: docker.clone(),
+            engine: self.engine.clone(),
+            container: container.clone(),
+            lines: start.lines.clone(),
             output,
-            instance.fate.clone(),
-        ));
+            fate: instance.fate.clone(),
+        };
+        tokio::spawn(watched.watch());
         let found = self.noted(docker.inspect_container(container, None::<InspectContainerOptions>).await)?;
         let published = connected.facts.published.then(|| shape::port(&start.revision.spec));
         if let Some(place) = Place::of(&found, &self.network.name, published) {

@@ -1,6 +1,9 @@
 //! Watching a container until it has ended, also past a restart of the engine.
 
-use crate::engine::{self, Engine};
+use crate::{
+    engine::{self, Engine},
+    output,
+};
 use bollard::{
     Docker,
     errors::Error as DockerError,
@@ -19,7 +22,7 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
-use xebec_core::ports::instance::Exit;
+use xebec_core::ports::instance::{Exit, Lines};
 
 /// How long what was printed may take to be read after the end.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -70,42 +73,63 @@ impl Fate {
     }
 }
 
-/// Watches a started container until it has ended and all that it printed was read.
-pub(crate) async fn watch(
-    docker: Docker,
-    engine: Arc<Engine>,
-    container: String,
-    output: JoinHandle<()>,
-    fate: Arc<Fate>,
-) {
-    let code = loop {
-        match wait(&docker, &container).await {
-            Waited::Ended(code) => break Some(code),
-            Waited::Gone => break None,
-            Waited::Away => {
-                engine.went_away();
-                fate.lost.store(true, Ordering::Relaxed);
-                if fate.ended().is_some() {
-                    return;
+/// A started container to watch.
+pub(crate) struct Watched {
+    pub(crate) docker: Docker,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) container: String,
+    pub(crate) lines: Lines,
+    /// Reads what it prints.
+    pub(crate) output: JoinHandle<()>,
+    pub(crate) fate: Arc<Fate>,
+}
+
+impl Watched {
+    /// Watches it until it has ended and all that it printed was read.
+    pub(crate) async fn watch(mut self) {
+        let code = loop {
+            match wait(&self.docker, &self.container).await {
+                Waited::Ended(code) => break Some(code),
+                Waited::Gone => break None,
+                Waited::Still => {}
+                Waited::Away => {
+                    self.engine.went_away();
+                    self.fate.lost.store(true, Ordering::Relaxed);
+                    // It was destroyed meanwhile: nobody asks any more.
+                    if self.fate.ended().is_some() {
+                        return;
+                    }
+                    sleep(PAUSE).await;
+                    self.follow_again().await;
                 }
-                sleep(PAUSE).await;
             }
+        };
+        self.engine.came_back();
+        let found = self.docker.inspect_container(&self.container, None::<InspectContainerOptions>).await;
+        let state = found.ok().and_then(|found| found.state);
+        let out_of_memory = state.and_then(|state| state.oom_killed).unwrap_or(false);
+        // Whoever hears of the end wants to know what it said last.
+        let _ = timeout(LAST_LINES, self.output).await;
+        self.fate.end(code.map_or(KILLED, |code| exit(code, out_of_memory)));
+    }
+
+    /// An engine that comes back has forgotten who reads what its containers print.
+    async fn follow_again(&mut self) {
+        if let Ok(output) = output::attach(&self.docker, &self.container).await {
+            self.engine.came_back();
+            self.fate.lost.store(false, Ordering::Relaxed);
+            self.output.abort();
+            self.output = tokio::spawn(output::follow(output, self.lines.clone()));
         }
-    };
-    engine.came_back();
-    let out_of_memory = match docker.inspect_container(&container, None::<InspectContainerOptions>).await {
-        Ok(found) => found.state.and_then(|state| state.oom_killed).unwrap_or(false),
-        Err(_) => false,
-    };
-    // Whoever hears of the end wants to know what it said last.
-    let _ = timeout(LAST_LINES, output).await;
-    fate.end(code.map_or(KILLED, |code| exit(code, out_of_memory)));
+    }
 }
 
 enum Waited {
     Ended(i64),
     /// It was removed.
     Gone,
+    /// Nothing has happened for long.
+    Still,
     /// The engine does not answer.
     Away,
 }
@@ -116,6 +140,7 @@ async fn wait(docker: &Docker, container: &str) -> Waited {
     match waiting.next().await {
         Some(Ok(ended)) => Waited::Ended(ended.status_code),
         Some(Err(DockerError::DockerContainerWaitError { code, .. })) => Waited::Ended(code),
+        Some(Err(DockerError::RequestTimeoutError)) => Waited::Still,
         Some(Err(error)) if engine::status(&error) == Some(404) => Waited::Gone,
         Some(Err(_)) | None => Waited::Away,
     }

@@ -211,6 +211,12 @@ async fn the_engine_goes_and_comes_back() {
     until("what was left removed", async || count(&docker, &place.installation()).await == 2).await;
     assert_eq!(lasting.call("/", "again").await.1, "again");
     until("the engine found", async || place.driver.report().usable).await;
+    // What it prints from now on is read again.
+    until("its lines again", async || {
+        lasting.call("/print/heard", "").await;
+        lasting.lines.text().contains("heard\n")
+    })
+    .await;
     let next = place.open(&deployed).await;
     assert_eq!(next.call("/", "next").await.1, "next");
     // Its end is still noticed.

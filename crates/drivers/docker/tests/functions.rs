@@ -26,6 +26,7 @@ async fn cold_then_warm() {
         assert_eq!(open.call("/", "again").await.1, "again");
     }
     let warm = began.elapsed() / 20;
+    println!("cold start {:?}, warm call {warm:?}, memory {:?}", open.took, open.io.memory_bytes());
     assert!(warm < open.took, "a warm call took {warm:?}, the cold start {:?}", open.took);
     open.lines.wait_for(LogStream::Stdout, "serving on 8080").await;
     assert!(open.io.memory_bytes().is_none_or(|bytes| bytes > 64 << 10));

@@ -143,12 +143,19 @@ async fn a_registry_that_is_not_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_image_for_another_processor() {
+async fn images_that_do_not_fit() {
     let Some(place) = Place::launch().await else { return };
     let docker = TestEngine::shared().await.unwrap().docker().await;
     Image { architecture: "s390x", ..Image::named("xebec-tests/other:1") }.load(&docker).await;
     let error = place.deploy(&Function::of("xebec-tests/other:1")).await.map(drop).unwrap_err();
     assert_eq!(error.code, "XB3002");
     assert!(error.message.contains("linux/s390x"), "{error}");
+
+    Image { volume: "/data", ..Image::named("xebec-tests/volume:1") }.load(&docker).await;
+    let function = Function::of("xebec-tests/volume:1");
+    assert_eq!(place.run(&function).await.call("/write/data/a", "x").await.0, 200);
+    let read_only = function.change(|spec| spec.read_only_root = true);
+    let error = place.deploy(&read_only).await.map(drop).unwrap_err();
+    assert!(error.code == "XB3001" && error.message.starts_with("read_only_root:"), "{error}");
     place.end().await;
 }

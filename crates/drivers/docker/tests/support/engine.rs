@@ -5,7 +5,7 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    process::{ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 use tokio::sync::{Mutex, OnceCell};
@@ -46,7 +46,7 @@ rm -rf "$dir"
 pub(crate) struct TestEngine {
     pub(crate) socket: PathBuf,
     folder: PathBuf,
-    keeper: Mutex<ChildStdin>,
+    keeper: Mutex<Child>,
 }
 
 impl TestEngine {
@@ -86,7 +86,7 @@ impl TestEngine {
         let folder = PathBuf::from(format!("/tmp/xebec-engine-{process}-{number}"));
         fs::create_dir(&folder).map_err(|error| error.to_string())?;
         let pool = format!("10.{}", 100 + (process * 2 + number) % 150);
-        let mut keeper = Command::new("sh")
+        let keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper"])
             .arg(&folder)
             .args([&pool, &format!("xebec-{process}-{number}")])
@@ -95,8 +95,7 @@ impl TestEngine {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| error.to_string())?;
-        let stdin = keeper.stdin.take().ok_or("there is no pipe to the engine's keeper")?;
-        let engine = Self { socket: folder.join("docker.sock"), folder, keeper: Mutex::new(stdin) };
+        let engine = Self { socket: folder.join("docker.sock"), folder, keeper: Mutex::new(keeper) };
         if engine.is_up().await {
             return Ok(engine);
         }
@@ -128,7 +127,7 @@ impl TestEngine {
 
     async fn tell(&self, what: &str, done: &str) {
         let _ = fs::remove_file(self.folder.join("told"));
-        writeln!(self.keeper.lock().await, "{what}").unwrap();
+        writeln!(self.keeper.lock().await.stdin.as_mut().unwrap(), "{what}").unwrap();
         let deadline = Instant::now() + PATIENCE;
         let is_done = || fs::read_to_string(self.folder.join("told")).is_ok_and(|told| told.trim() == done);
         while !is_done() {

@@ -59,8 +59,10 @@ fn end_when_told() {
 fn answer_all(mut stream: TcpStream) {
     while let Some((path, body)) = read_request(&mut stream) {
         let (status, answer) = answer(&path, body);
-        let head = format!("HTTP/1.1 {status} -\r\ncontent-length: {}\r\n\r\n", answer.len());
-        if stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&answer)).is_err() {
+        let mut whole =
+            format!("HTTP/1.1 {status} -\r\ncontent-length: {}\r\n\r\n", answer.len()).into_bytes();
+        whole.extend(answer);
+        if stream.write_all(&whole).is_err() {
             return;
         }
     }
@@ -85,7 +87,7 @@ fn read_request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
 }
 
 fn answer(path: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
-    let (what, rest) = path[1..].split_once('/').unwrap_or((&path[1..], ""));
+    let (what, rest) = path[1..].split_once('/').unwrap_or_else(|| (&path[1..], ""));
     let said = |result: std::io::Result<Vec<u8>>| match result {
         Ok(bytes) => (200, bytes),
         Err(error) => (500, error.to_string().into_bytes()),

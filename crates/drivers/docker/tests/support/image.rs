@@ -19,12 +19,14 @@ pub(crate) struct Image<'a> {
     pub(crate) user: &'a str,
     /// The signal that stops it; empty: it does not say.
     pub(crate) stop_signal: &'a str,
+    /// A folder that it wants to write to; empty: none.
+    pub(crate) volume: &'a str,
 }
 
 impl<'a> Image<'a> {
     pub(crate) fn named(name: &'a str) -> Self {
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-        Self { name, version: "1", architecture, user: "", stop_signal: "" }
+        Self { name, version: "1", architecture, user: "", stop_signal: "", volume: "" }
     }
 
     /// Has the engine take it in.
@@ -42,6 +44,9 @@ impl<'a> Image<'a> {
         let mut config = json!({"Entrypoint": ["/guest"], "User": self.user});
         if !self.stop_signal.is_empty() {
             config["StopSignal"] = json!(self.stop_signal);
+        }
+        if !self.volume.is_empty() {
+            config["Volumes"] = json!({self.volume: {}});
         }
         let config = json!({
             "architecture": self.architecture,

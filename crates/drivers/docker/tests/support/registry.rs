@@ -4,7 +4,8 @@ use super::engine::in_path;
 use std::{
     fs,
     net::TcpListener,
-    process::{ChildStdin, Command, Stdio},
+    path::Path,
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -24,7 +25,8 @@ pub(crate) struct Registry {
     /// Its host and port.
     pub(crate) host: String,
     _folder: TempDir,
-    _keeper: ChildStdin,
+    /// Holds the other end of its standard input.
+    _keeper: Child,
 }
 
 impl Registry {
@@ -49,22 +51,12 @@ impl Registry {
                 path("users").display(),
             );
             fs::write(path("config.yml"), config).unwrap();
-            let mut keeper = Command::new("sh")
-                .args(["-c", KEEPER, "keeper"])
-                .args([path("config.yml"), path("log")])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            let stdin = keeper.stdin.take().unwrap();
-            let tried = Instant::now() + Duration::from_secs(5);
-            while Instant::now() < tried {
-                if tokio::net::TcpStream::connect(&host).await.is_ok() {
-                    return Some(Self { host, _folder: folder, _keeper: stdin });
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+            let mut keeper = keep(&path("config.yml"), &path("log"));
+            if listens(&host).await {
+                return Some(Self { host, _folder: folder, _keeper: keeper });
             }
+            drop(keeper.stdin.take());
+            keeper.wait().unwrap();
             assert!(Instant::now() < deadline, "{}", fs::read_to_string(path("log")).unwrap_or_default());
         }
     }
@@ -97,4 +89,27 @@ impl Registry {
     pub(crate) async fn forget(&self, docker: &bollard::Docker, name: &str) {
         let _ = docker.remove_image(name, None::<bollard::query_parameters::RemoveImageOptions>, None).await;
     }
+}
+
+fn keep(config: &Path, log: &Path) -> Child {
+    Command::new("sh")
+        .args(["-c", KEEPER, "keeper"])
+        .args([config, log])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Whether somebody listens there soon.
+async fn listens(host: &str) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        if tokio::net::TcpStream::connect(host).await.is_ok() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    false
 }
