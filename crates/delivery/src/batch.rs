@@ -11,7 +11,7 @@ use crate::{
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
-use std::{collections::BTreeSet, future::Future};
+use std::{borrow::Cow, collections::BTreeSet, future::Future};
 use xebec_core::{
     Digest, FunctionKey, InvocationId, Outcome,
     function::FunctionView,
@@ -20,6 +20,7 @@ use xebec_core::{
     outcome::{FunctionFault, PlatformFault},
     policy::Delivery,
     ports::queue::{ClaimId, Claimed},
+    record::InvocationRecord,
     rules::retry::Ending,
 };
 
@@ -61,9 +62,9 @@ pub(crate) async fn run(
     });
     let mut batches = Batches { shared, lease, function, limit };
     let mut left: Vec<Case<'_>> = cases.collect();
-    // One call has one revision, and one right to be made.
+    // One call has one revision, one right to be made, and one way to fail.
     while let Some(first) = left.first() {
-        let kind = |case: &Case<'_>| (case.message.authorised, case.message.revision);
+        let kind = |case: &Case<'_>| (case.message.authorised, case.message.revision, case.guarantee());
         let wanted = kind(first);
         let (alike, others): (Vec<_>, Vec<_>) = left.into_iter().partition(|case| kind(case) == wanted);
         left = others;
@@ -190,23 +191,37 @@ impl Batches<'_, '_> {
         let sent: BTreeSet<InvocationId> = group.iter().map(|item| item.case.message.id).collect();
         let failed = reported(attempt, &sent).unwrap_or_default();
         let (shared, claim) = (self.shared, self.lease.claim);
-        let alone = group.len() == 1;
-        // What was recorded is one call under an id of its own; each message has its own record beside.
-        let good = Attempt { recorded: attempt.recorded && alone, ..attempt.clone() };
-        if attempt.recorded {
-            self.lease.finish(shared.flush_records()).await?;
-        }
-        let mut each = Vec::with_capacity(group.len());
+        // What the engine recorded goes first: our own records of the same messages take its place.
+        self.lease.finish(shared.flush_records()).await?;
+        let mut ends = Vec::with_capacity(group.len());
         for item in group {
-            let as_failed = failed.contains(&item.case.message.id);
-            let end = match (as_failed || good.has_failed(), self.lease.is_cancelled(&item.case.message.id)) {
-                (true, true) => End::Cancelled,
-                _ if as_failed => End::ReportedAsFailed,
-                _ => End::AsTheCall,
-            };
-            each.push(one_of(shared, claim, item.case, &good, end));
+            let case = item.case;
+            let as_failed = failed.contains(&case.message.id);
+            let is_cancelled = self.lease.is_cancelled(&case.message.id);
+            ends.push(match (as_failed || attempt.has_failed(), is_cancelled) {
+                (true, true) => (case, None),
+                _ if as_failed => (case, Some(Cow::Owned(as_reported(case, attempt)))),
+                _ => (case, Some(Cow::Borrowed(attempt))),
+            });
+        }
+        let records = self.records(&ends, group.len() == 1);
+        self.lease.finish(shared.record(records)).await?;
+        let mut each = Vec::with_capacity(ends.len());
+        for (case, end) in &ends {
+            each.push(one_of(shared, claim, *case, end.as_deref()));
         }
         self.lease.finish(together(each)).await
+    }
+
+    /// What was recorded of a call is one record under an id of its own: each message has its own beside. A
+    /// message that was alone has it already, unless it ended otherwise than its call.
+    fn records(&self, ends: &[(Case<'_>, Option<Cow<'_, Attempt>>)], alone: bool) -> Vec<InvocationRecord> {
+        let wanted = |attempt: &&Cow<'_, Attempt>| !(alone && attempt.recorded);
+        let record = |(case, end): &(Case<'_>, Option<Cow<'_, Attempt>>)| {
+            let attempt = end.as_ref().filter(wanted)?;
+            Some(conclude::as_record(self.shared, *case, self.function, attempt))
+        };
+        ends.iter().filter_map(record).collect()
     }
 
     async fn hand_back(&mut self, cases: &[Case<'_>], begun: bool) {
@@ -225,23 +240,12 @@ async fn together<F: Future<Output = ()>>(all: Vec<F>) {
     stream::iter(all).buffer_unordered(SETTLED_AT_A_TIME).for_each(|()| std::future::ready(())).await;
 }
 
-/// What becomes of one message of a call.
-async fn one_of(shared: &Shared, claim: ClaimId, case: Case<'_>, attempt: &Attempt, end: End) {
+/// What becomes of one message of a call, which has its record by now; `None`: it was cancelled.
+async fn one_of(shared: &Shared, claim: ClaimId, case: Case<'_>, end: Option<&Attempt>) {
     match end {
-        End::AsTheCall => conclude::after(shared, claim, case, attempt).await,
-        End::ReportedAsFailed => {
-            conclude::after(shared, claim, case, &as_reported(case, attempt)).await;
-        }
-        End::Cancelled => conclude::cancelled(shared, claim, case).await,
+        Some(attempt) => conclude::recorded(shared, claim, case, attempt).await,
+        None => conclude::cancelled(shared, claim, case).await,
     }
-}
-
-/// How one message of a call ended.
-#[derive(Clone, Copy)]
-enum End {
-    AsTheCall,
-    ReportedAsFailed,
-    Cancelled,
 }
 
 /// Calls the function with a group.

@@ -53,9 +53,19 @@ impl<'a> Case<'a> {
 
 /// What becomes of it after an attempt.
 pub(crate) async fn after(shared: &Shared, claim: ClaimId, case: Case<'_>, attempt: &Attempt) {
+    if attempt.recorded {
+        // The engine has; what it has not written yet must not be lost once the message is gone.
+        shared.flush_records().await;
+    } else {
+        record(shared, case, attempt).await;
+    }
+    recorded(shared, claim, case, attempt).await;
+}
+
+/// The same where its record is safe.
+pub(crate) async fn recorded(shared: &Shared, claim: ClaimId, case: Case<'_>, attempt: &Attempt) {
     let now = shared.clock.now();
     shared.metrics.attempt(&attempt.ending.outcome);
-    record(shared, case, attempt).await;
     let age = Duration::try_from(now.duration_since(case.message.due)).unwrap_or_default();
     let chance = rand::random();
     match retry::decide(case.guarantee(), case.retry(), case.history, &attempt.ending, age, chance) {
@@ -131,7 +141,6 @@ pub(crate) async fn put_off(shared: &Shared, claim: ClaimId, message: &Message, 
 
 async fn over(shared: &Shared, claim: ClaimId, case: Case<'_>, attempt: &Attempt) {
     let Some(then) = results(shared, case, attempt, None).await else { return lost(shared, case.message) };
-    flush(shared, attempt).await;
     if settle(shared, claim, case.message, Verdict::Over, then).await {
         if matches!(case.message.source, Source::Result(_)) {
             shared.metrics.result(true);
@@ -152,7 +161,6 @@ pub(crate) async fn dead(
     let Some(then) = results(shared, case, attempt, Some(death)).await else {
         return lost(shared, case.message);
     };
-    flush(shared, attempt).await;
     let verdict = Verdict::Dead { death, history, why: shortened(&attempt.why) };
     if settle(shared, claim, case.message, verdict, then).await {
         shared.metrics.dead(death);
@@ -161,12 +169,6 @@ pub(crate) async fn dead(
         }
         let id = case.message.id;
         tracing::debug!(%id, lane = %case.message.lane, %death, why = attempt.why, "dead letter");
-    }
-}
-
-async fn flush(shared: &Shared, attempt: &Attempt) {
-    if attempt.recorded {
-        shared.flush_records().await;
     }
 }
 
@@ -256,15 +258,17 @@ pub(crate) fn lost(shared: &Shared, message: &Message) {
 
 /// Records an attempt that nobody else recorded.
 pub(crate) async fn record(shared: &Shared, case: Case<'_>, attempt: &Attempt) {
-    if attempt.recorded {
-        return;
-    }
     let Some(function) = case.function else { return };
     shared.record(vec![as_record(shared, case, function, attempt)]).await;
 }
 
 /// What is kept of an attempt.
-fn as_record(shared: &Shared, case: Case<'_>, function: &FunctionKey, attempt: &Attempt) -> InvocationRecord {
+pub(crate) fn as_record(
+    shared: &Shared,
+    case: Case<'_>,
+    function: &FunctionKey,
+    attempt: &Attempt,
+) -> InvocationRecord {
     let now = shared.clock.now();
     let run_us = u64::try_from(attempt.took.as_micros()).unwrap_or(u64::MAX);
     let took = SignedDuration::try_from(attempt.took).unwrap_or_default();
