@@ -23,6 +23,7 @@ use xebec_core::{
     ports::{
         control::{Control, Deployment, EnvironmentInfo, Event, Happening, SecretInfo},
         driver::{DriverReport, Progress},
+        records::Records as _,
     },
     record::{Followed, InvocationRecord, RecordPage, RecordQuery},
     revision::RevisionSpec,
@@ -133,8 +134,7 @@ impl Control for Engine {
     }
 
     async fn records(&self, query: RecordQuery) -> Result<RecordPage, Error> {
-        self.shared.recorder.flush().await?;
-        self.shared.recorder.port().query(&query).await
+        self.shared.recorder.query(&query).await
     }
 
     async fn flush_records(&self) -> Result<(), Error> {
@@ -142,8 +142,7 @@ impl Control for Engine {
     }
 
     async fn record(&self, id: &InvocationId) -> Result<Option<InvocationRecord>, Error> {
-        self.shared.recorder.flush().await?;
-        self.shared.recorder.port().get(id).await
+        self.shared.recorder.get(id).await
     }
 
     async fn follow_records(
@@ -154,8 +153,7 @@ impl Control for Engine {
     }
 
     async fn kept_request(&self, id: &InvocationId) -> Result<Option<Call>, Error> {
-        self.shared.recorder.flush().await?;
-        self.shared.recorder.port().request(id).await
+        self.shared.recorder.request(id).await
     }
 
     fn events(&self) -> BoxStream<'static, Arc<Event>> {

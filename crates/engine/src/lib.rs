@@ -28,6 +28,7 @@ mod metrics;
 mod options;
 mod pool;
 mod recorder;
+mod records_port;
 mod request;
 mod resume;
 mod secrets;

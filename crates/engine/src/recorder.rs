@@ -79,8 +79,9 @@ impl Recorder {
         Self { batch, port, followers, request_bytes, requests_dropped: AtomicU64::new(0) }
     }
 
-    /// Takes a record, and its call's request if that is kept; they are written soon.
-    pub(crate) fn record(&self, record: InvocationRecord, request: Option<Call>) {
+    /// Takes a record, and its call's request if that is kept; they are written soon. Tells whether there was
+    /// room for the record.
+    pub(crate) fn record(&self, record: InvocationRecord, request: Option<Call>) -> bool {
         let request = request.filter(|call| {
             let bytes = weight(call);
             let fits = self.request_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= REQUEST_BYTES;
@@ -91,9 +92,11 @@ impl Recorder {
             fits
         });
         let bytes = request.as_ref().map_or(0, weight);
-        if !self.batch.push((record, request.map(Box::new))) {
+        let room = self.batch.push((record, request.map(Box::new)));
+        if !room {
             self.request_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
+        room
     }
 
     /// Records that were not kept.

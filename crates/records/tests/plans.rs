@@ -115,11 +115,23 @@ async fn measure(total: usize, bar: Duration) {
         }
     }
     eprintln!("{rate:.0} records/s appended");
-    let oldest = at(total);
-    trim_while_appending(&records, total, oldest).await;
+    append_one_by_one(&records, at(total)).await;
+    trim_while_appending(&records, total, at(total)).await;
     drop(records);
     tell_sizes(directory.path(), total);
     assert!(slow.is_empty(), "above {bar:?}: {slow:?}");
+}
+
+/// What it takes to have one record written, as it is asked for after each call that nobody waits for.
+async fn append_one_by_one(records: &xebec_records::SqliteRecords, at: Timestamp) {
+    let mut took = Vec::new();
+    for index in 0..500 {
+        let began = Instant::now();
+        records.append(vec![record(index, 1000, at)]).await.unwrap();
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    eprintln!("one record appended in {:?} (p50), {:?} (p99)", took[250], took[495]);
 }
 
 /// Trims a tenth away while 10,000 a second come; tells how long either took.

@@ -31,6 +31,10 @@ async fn followers_get_what_comes_after_their_page() {
     }
     world.engine.flush_records().await.unwrap();
     assert!(stream.next().now_or_never().is_none());
+    // Records that others than the engine make, too.
+    let made = world.engine.record(&page.records[0].id).await.unwrap().unwrap();
+    world.engine.records_port().append(vec![made.clone()]).await.unwrap();
+    assert_eq!(stream.next().await, Some(Followed::Record(Box::new(made))));
 }
 
 #[tokio::test(start_paused = true)]

@@ -189,7 +189,7 @@ async fn list(client: &Client, list: &List, format: Format) -> Result<(), Failur
         false => output::table(&HEADER, records.iter().map(row).collect()),
     })?;
     if more && format == Format::Text {
-        eprintln!("there are more: --limit, --since and other conditions; xebec invocations --help");
+        eprintln!("there are more; --limit shows further ones");
     }
     Ok(())
 }

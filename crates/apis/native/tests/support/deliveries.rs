@@ -10,7 +10,7 @@ use xebec_core::{
     Body, Error, InvocationId, Tenant,
     auth::Principal,
     error::ErrorKind,
-    message::{Call, Lane, Message, Payload, Receipt, Source, Wishes},
+    message::{Call, Lane, Message, Payload, Receipt, Wishes},
     ports::{
         deliveries::Deliveries,
         queue::{Entry, EntryPage, EntryQuery, EntryState, LaneStats, Place, Selection},
@@ -58,7 +58,8 @@ impl Deliveries for Memory {
         if let Some(error) = self.refusal.lock().unwrap().clone() {
             return Err(error);
         }
-        let xebec_core::message::Submission { id, function, request, wishes, principal, .. } = submission;
+        let xebec_core::message::Submission { id, function, request, wishes, principal, source, .. } =
+            submission;
         let (head, body) = request.into_parts();
         let body = body.collect(1 << 20).await.unwrap();
         self.wishes.lock().unwrap().push((wishes.clone(), principal));
@@ -90,7 +91,7 @@ impl Deliveries for Memory {
             guarantee: wishes.guarantee,
             destinations: wishes.destinations,
             hops: 0,
-            source: Source::Call,
+            source,
         };
         let state = EntryState::Waiting { due: message.due };
         entries.insert(id, Entry { message, history: History::default(), state, why: None });
