@@ -16,8 +16,9 @@ use xebec_core::{
     Error, Tenant,
     document::Expect,
     names::Address,
-    policy::{Policy, Scaling},
+    policy::{Delivery, Policy, Scaling},
     ports::control::Deployment,
+    schedule::{Missed, When},
     workload::Workload,
 };
 
@@ -291,4 +292,74 @@ proptest! {
             prop_assert_eq!(&status[name], value);
         }
     }
+}
+
+fn with_annotations(annotations: Value) -> Result<Policy, Error> {
+    compile(json!({ "annotations": annotations })).map(|deployment| deployment.policy)
+}
+
+#[test]
+fn queues_and_retries() {
+    let plain = with_annotations(json!({"com.example": "x"})).unwrap();
+    assert_eq!(plain.delivery, Delivery::default());
+    let of = |annotations| with_annotations(annotations).unwrap().delivery;
+    assert_eq!(of(json!({"com.openfaas.queue": "slow-fns"})).queue, "slow-fns");
+    let some = of(json!({"com.openfaas.retry.codes": "429, 503"})).retry;
+    assert_eq!((some.attempts, some.min_wait_ms, some.max_wait_ms), (100, 10_000, 120_000));
+    assert_eq!(some.codes, [429, 503]);
+    let all = of(json!({
+        "com.openfaas.retry.attempts": "7",
+        "com.openfaas.retry.min_wait": "500ms",
+        "com.openfaas.retry.max_wait": "5m",
+    }))
+    .retry;
+    assert_eq!((all.attempts, all.min_wait_ms, all.max_wait_ms), (7, 500, 300_000));
+    assert_eq!(all.codes, [408, 429, 500, 502, 503, 504]);
+    assert_eq!(of(json!({"com.openfaas.retry.min_wait": "5m"})).retry.max_wait_ms, 300_000);
+    for (name, value) in [
+        ("com.openfaas.queue", ""),
+        ("com.openfaas.queue", "a b"),
+        ("com.openfaas.retry.attempts", "0"),
+        ("com.openfaas.retry.attempts", "many"),
+        ("com.openfaas.retry.attempts", "5000"),
+        ("com.openfaas.retry.codes", "2xx"),
+        ("com.openfaas.retry.codes", "99"),
+        ("com.openfaas.retry.min_wait", "soon"),
+        ("com.openfaas.retry.max_wait", "1s"),
+        ("com.openfaas.retry.backoff", "full"),
+    ] {
+        let error = with_annotations(json!({ name: value })).unwrap_err();
+        let named = error.message.starts_with(&format!("annotations.{name}: "));
+        assert!(error.code == "XB1004" && named, "{name}={value}: {error}");
+    }
+}
+
+#[test]
+fn the_cron_connectors_annotations() {
+    let of = |topic: &str, schedule: &str| with_annotations(json!({"topic": topic, "schedule": schedule}));
+    assert!(of("payments", "nonsense").unwrap().schedules.is_empty(), "another connector's");
+    assert!(with_annotations(json!({"schedule": "nonsense"})).unwrap().schedules.is_empty());
+    let [schedule] = &of("cron-function", "*/5 * * * *").unwrap().schedules[..] else { panic!("one") };
+    assert_eq!((schedule.name.as_str(), schedule.missed), ("cron", Missed::Skip));
+    assert_eq!(schedule.when, When::Cron { cron: "*/5 * * * *".into(), zone: None });
+    assert_eq!((schedule.call.method.as_str(), schedule.call.body.as_str()), ("POST", ""));
+    assert_eq!(schedule.call.headers["X-Topic"], "cron-function");
+    let several = of("payments, cron-function", "@daily; TZ=Europe/Berlin 0 9 * * 1-5;").unwrap().schedules;
+    let names: Vec<_> = several.iter().map(|schedule| schedule.name.as_str()).collect();
+    assert_eq!(names, ["cron", "cron-2"]);
+    assert!(of("cron-function", "@every 5m").is_ok());
+    for (schedule, says) in [
+        ("", "it is empty"),
+        ("* * * *", "4 fields, 5 are needed"),
+        ("* * * * * *", "6 fields, 5 are needed"),
+        ("61 * * * *", "61"),
+        ("@reboot", "no descriptor"),
+        ("TZ=Nowhere/Land 0 0 * * *", "no time zone"),
+    ] {
+        let error = of("cron-function", schedule).unwrap_err();
+        assert!(error.message.starts_with("annotations.schedule: "), "{error}");
+        assert!(error.to_string().contains(says), "{schedule}: {error}");
+    }
+    let missing = with_annotations(json!({"topic": "cron-function"})).unwrap_err();
+    assert!(missing.message.starts_with("annotations.schedule: it is missing"), "{missing}");
 }

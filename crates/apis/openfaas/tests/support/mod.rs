@@ -1,7 +1,11 @@
 //! An engine in memory: enough of `Control` and `Invoker` to stand behind the door.
 
 // Each test file uses its own part of this.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+mod later;
+
+pub use later::Later;
 
 use async_trait::async_trait;
 use bytes::Bytes;
