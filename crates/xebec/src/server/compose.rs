@@ -22,7 +22,6 @@ use xebec_core::{
         deliveries::Deliveries,
         driver::{Driver, DriverReport},
         invoker::Invoker,
-        records::Records,
         store::Store,
     },
 };
@@ -53,13 +52,12 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
         Arc::new(SqliteStore::open(&directory, xebec_store_sqlite::Options::default())?);
     let blobs = Arc::new(LocalBlobs::open(&data.join(xebec_store_sqlite::backup::BLOBS_DIRECTORY))?);
     let (records, logs) = xebec_records::open(data)?;
-    let records: Arc<dyn Records> = Arc::new(records);
     let drivers = drivers(config).await?;
     let strict = drivers.iter().any(|driver| driver.report().shares_host_network);
     let engine = Engine::new(EngineParts {
         store: Arc::clone(&store),
         blobs,
-        records: Arc::clone(&records),
+        records: Arc::new(records),
         logs: Arc::new(logs),
         drivers,
         environments: environments(config)?,
@@ -87,7 +85,7 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
         blobs: Arc::clone(&bodies) as Arc<dyn Blobs>,
         invoker: Arc::clone(&invoker),
         control: Arc::clone(&control),
-        records,
+        records: engine.records_port(),
         clock: clock.clone(),
         options: DeliveryOptions::default(),
     })?);
@@ -102,7 +100,7 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
     let native = Native::new(NativeParts {
         control: Arc::clone(&control),
         invoker: Arc::clone(&invoker),
-        deliveries: Some(deliveries),
+        deliveries: Some(Arc::clone(&deliveries)),
         schedules: Some(Arc::clone(&schedules) as Arc<dyn xebec_core::ports::schedules::Schedules>),
         keys: keys.clone(),
         version: env!("CARGO_PKG_VERSION"),
@@ -110,7 +108,8 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
         backup: backup::back_up(Arc::clone(&control), queue, bodies, data),
         stopping: Arc::clone(&stopping),
     });
-    let openfaas = OpenFaas::new(control, invoker, xebec_api_openfaas::Options::default());
+    let openfaas =
+        OpenFaas::new(control, invoker, xebec_api_openfaas::Options::default()).with_deliveries(deliveries);
     let listen = addresses(&config.listen)?;
     let url_host = url_host(&listen);
     let (counted, delivered) = (Arc::clone(&engine), Arc::clone(&delivery));
