@@ -39,21 +39,24 @@ pub(crate) async fn follow(shared: &Shared, mut fresh: watch::Receiver<u64>) {
 /// Reads the stream from its beginning and on, until something fails.
 async fn read(shared: &Shared) -> Result<(), String> {
     let log = shared.link.log().map_err(|e| e.to_string())?;
+    let info = log.stream().get_info().await.map_err(|e| e.to_string())?;
+    let created = info.created.unix_timestamp_nanos();
+    let reach = info.state.last_sequence;
+    shared.index.lock().begin_anew(created, reach);
     let config = pull::OrderedConfig { deliver_policy: DeliverPolicy::All, ..Default::default() };
     let consumer = log.stream().create_consumer(config).await.map_err(|e| e.to_string())?;
-    shared.index.lock().begin_anew();
     let nothing = consumer.cached_info().num_pending == 0;
     let mut messages = consumer.messages().await.map_err(|e| e.to_string())?;
     // What is seen while reading from the beginning, to know afterwards what is no more.
     let mut seen = Some(HashSet::new());
     let mut position = 0;
     if nothing {
-        caught_up(shared, &mut seen, position);
+        caught_up(shared, &mut seen, reach, position);
     }
     loop {
         let message = match tokio::time::timeout(SILENCE, messages.next()).await {
             Err(_) => {
-                caught_up(shared, &mut seen, position);
+                caught_up(shared, &mut seen, reach, position);
                 continue;
             }
             Ok(None) => return Err("it ended".to_owned()),
@@ -82,18 +85,18 @@ async fn read(shared: &Shared) -> Result<(), String> {
             shared.wake.notify_waiters();
         }
         if pending == 0 {
-            caught_up(shared, &mut seen, position);
+            caught_up(shared, &mut seen, reach, position);
         }
     }
 }
 
-/// Everything that was in the stream is known by now.
-fn caught_up(shared: &Shared, seen: &mut Option<HashSet<Key>>, position: u64) {
+/// Everything that was in the stream is known by now; `reach` is how far it went when reading began.
+fn caught_up(shared: &Shared, seen: &mut Option<HashSet<Key>>, reach: u64, position: u64) {
     let Some(seen) = seen.take() else { return };
     let now = shared.now();
     let mut index = shared.index.lock();
-    index.keep_only(&seen, position, now);
-    index.read_up_to(position, true, now);
+    index.keep_only(&seen, reach, now);
+    index.read_up_to(position.max(reach), true, now);
     drop(index);
     shared.wake.notify_waiters();
 }

@@ -379,3 +379,27 @@ async fn nothing_is_lost_when_the_server_is_cut_off() {
     .await;
     drop(server);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_made_anew_is_used_as_it_is() {
+    let Some(mut server) = Server::start() else { return };
+    let queue = server.queue().await;
+    for _ in 0..5 {
+        queue.enqueue(vec![message("t", "f")]).await.unwrap();
+    }
+    server.kill();
+    server.configure(&server.directory().join("another"), SYNCED);
+    server.run();
+    let sent = message("t", "f");
+    let began = Instant::now();
+    while queue.enqueue(vec![sent.clone()]).await.is_err() {
+        assert!(began.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let ask = Ask { most: 9, lease: PATIENCE, wait: PATIENCE };
+    let claims = queue.claim(ask).await.unwrap();
+    assert_eq!(claims.len(), 1);
+    assert_eq!(claims[0].messages[0].message.id, sent.id);
+    let stats = queue.stats(None).await.unwrap();
+    assert_eq!((stats.len(), stats[0].running, stats[0].waiting), (1, 1, 0));
+}
