@@ -12,7 +12,7 @@ use crate::{
     watching::{Fate, Watched},
 };
 use bollard::{
-    body_full,
+    Docker, body_full,
     errors::Error as DockerError,
     query_parameters::{
         CreateContainerOptionsBuilder, InspectContainerOptions, StartContainerOptions,
@@ -21,12 +21,12 @@ use bollard::{
 };
 use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock, atomic::AtomicBool};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinHandle};
 use xebec_core::{
     Error, ErrorKind,
     ports::{
         driver::{OpenSecret, Start},
-        instance::InstanceIo as _,
+        instance::{InstanceIo as _, Lines},
     },
 };
 
@@ -100,16 +100,10 @@ impl Inner {
         }))
     }
 
-    /// Follows its output, starts it, and finds out where it is.
+    /// Starts it and finds out where it is.
     async fn run(&self, connected: &Connected, start: &Start, instance: &Arc<Instance>) -> Result<(), Error> {
         let (docker, container) = (&connected.docker, &instance.container);
-        // Before the start, so that no line is missed.
-        let attached = self.noted(output::attach(docker, container).await)?;
-        let output = tokio::spawn(output::follow(attached, start.lines.clone()));
-        if let Err(error) = self.start_container(connected, container).await {
-            output.abort();
-            return Err(error);
-        }
+        let output = self.start_followed(docker, container, &start.lines).await?;
         let watched = Watched {
             docker: docker.clone(),
             engine: self.engine.clone(),
@@ -132,19 +126,31 @@ impl Inner {
         Ok(())
     }
 
-    async fn start_container(&self, connected: &Connected, container: &str) -> Result<(), Error> {
-        let docker = &connected.docker;
-        let started = docker.start_container(container, None::<StartContainerOptions>).await;
-        let started = match started {
-            // The network was removed behind our back.
-            Err(error) if engine::said(&error).contains(&self.network.name) => {
+    /// Starts a container, what it prints being read from before that. What is not the container's fault is
+    /// tried once more: a network that was removed behind our back, and what the engine itself stumbled over.
+    async fn start_followed(
+        &self,
+        docker: &Docker,
+        container: &str,
+        lines: &Lines,
+    ) -> Result<JoinHandle<()>, Error> {
+        let mut once_more = true;
+        loop {
+            let attached = self.noted(output::attach(docker, container).await)?;
+            let output = tokio::spawn(output::follow(attached, lines.clone()));
+            let started = docker.start_container(container, None::<StartContainerOptions>).await;
+            let Err(error) = started else { return Ok(output) };
+            output.abort();
+            let no_network = engine::said(&error).contains(&self.network.name);
+            let stumbled = engine::status(&error).is_some_and(|status| status >= 500);
+            if !(no_network || stumbled) || !std::mem::take(&mut once_more) {
+                return self.noted(Err(error));
+            }
+            if no_network {
                 self.network.missed().await;
                 self.noted(self.network.ensure(docker, &self.installation).await)?;
-                docker.start_container(container, None::<StartContainerOptions>).await
             }
-            started => started,
-        };
-        self.noted(started)
+        }
     }
 
     async fn write_secrets(&self, start: &Start) -> Result<Option<SecretFiles>, Error> {

@@ -128,7 +128,9 @@ async fn a_container_is_removed_behind_our_back() {
     // And the network: the next start makes it again.
     docker.remove_network(&format!("xebec-{}", place.installation())).await.unwrap();
     let deployed = place.deploy(&Function::guest()).await.unwrap();
-    assert_eq!(place.open(&deployed).await.call("/", "x").await.1, "x");
+    let open = place.open(&deployed).await;
+    assert_eq!(open.call("/", "x").await.1, "x");
+    assert_eq!(open.lines.text(), "serving on 8080\n");
     place.end().await;
 }
 
