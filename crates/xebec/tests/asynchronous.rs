@@ -74,8 +74,8 @@ fn a_delayed_call_waits_and_can_be_taken_back() {
     deploy(&server, "echo", "cat", "");
     let url = sink.url("/done");
     let began = Instant::now();
-    submit(&server, &["echo", "-d", "late", "--delay", "2s", "--callback", &url]);
-    let cancelled = submit(&server, &["echo", "-d", "never", "--delay", "2s", "--callback", &url]);
+    submit(&server, &["echo", "-d", "late", "--delay", "4s", "--callback", &url]);
+    let cancelled = submit(&server, &["echo", "-d", "never", "--delay", "4s", "--callback", &url]);
     let shown = server.ok(&["queue", "show", &cancelled]);
     assert!(shown.contains("waiting, due") && shown.contains("never"), "{shown}");
     let listed = json(&server, &["queue", "ls"]);
@@ -83,7 +83,7 @@ fn a_delayed_call_waits_and_can_be_taken_back() {
     let said = server.ok(&["queue", "cancel", &cancelled]);
     assert!(said.contains("cancelled"), "{said}");
     eventually("the delayed call is made", || sink.count() > 0);
-    assert!(began.elapsed() >= Duration::from_secs(2), "after {:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_secs(4), "after {:?}", began.elapsed());
     eventually("nothing is left", || json(&server, &["queue", "ls"]) == Value::from(Vec::<Value>::new()));
     assert_eq!(sink.count(), 1, "what was taken back was made");
 }

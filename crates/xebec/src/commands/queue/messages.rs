@@ -26,7 +26,7 @@ pub(super) struct Filter {
     #[arg(long)]
     pub(super) function: Option<String>,
     /// Messages at most
-    #[arg(long, default_value_t = 50, value_name = "NUMBER")]
+    #[arg(long, default_value_t = 50, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn list(
     let mut cursor: Option<String> = None;
     let more = loop {
         let left = filter.limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
-        let mut request = client.request(Method::GET, "messages").query(&[("limit", left.min(PAGE).max(1))]);
+        let mut request = client.request(Method::GET, "messages").query(&[("limit", left.clamp(1, PAGE))]);
         let wanted = [
             ("queue", filter.queue.as_deref()),
             ("function", filter.function.as_deref()),

@@ -240,8 +240,8 @@ impl Frame {
 }
 
 /// Rows under a header: the first `left` columns to the left, numbers to the right.
-fn columns<'h>(
-    header: &[&'h str],
+fn columns(
+    header: &[&str],
     marked: Option<usize>,
     left: usize,
     rows: impl ExactSizeIterator<Item = (Vec<String>, bool)>,
