@@ -5,6 +5,8 @@
 
 mod lines;
 mod reading;
+#[cfg(test)]
+mod tests;
 mod turns;
 
 use crate::{

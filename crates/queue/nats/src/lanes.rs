@@ -189,3 +189,73 @@ fn mix(of: Token) -> Token {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use xebec_core::{FunctionKey, Tenant, ports::queue::BatchRules};
+
+    fn crews(count: usize) -> Vec<Crew> {
+        let names: Vec<WorkerId> = (0..count).map(|number| format!("worker {number}").into()).collect();
+        let crew = |me: &WorkerId| {
+            let mut crew = Crew::new(me);
+            crew.is(&names.iter().filter(|name| *name != me).cloned().collect());
+            crew
+        };
+        names.iter().map(crew).collect()
+    }
+
+    fn lane(rules: LaneRules) -> LaneState {
+        let function = FunctionKey::new(&Tenant::default(), "native", "f");
+        LaneState::new(&Lane::function("default", &function), rules, false)
+    }
+
+    fn turn(order: u64, priority: u8) -> Turn {
+        Turn { priority: Reverse(priority), due: Timestamp::UNIX_EPOCH, order, id: InvocationId::new() }
+    }
+
+    proptest! {
+        #[test]
+        fn everything_belongs_to_exactly_one(count in 1usize..6, of in any::<u64>()) {
+            let owners = crews(count).iter().filter(|crew| crew.owns(of)).count();
+            prop_assert_eq!(owners, 1);
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_another_is_left_to_it_for_a_while() {
+        let crews = crews(2);
+        let mut lane = lane(LaneRules::default());
+        let (mine, others) =
+            ((0..).find(|of| crews[0].owns(*of)).unwrap(), (0..).find(|of| crews[1].owns(*of)).unwrap());
+        let now = Duration::from_secs(1);
+        let (first, second, urgent) = (turn(1, 5), turn(2, 5), turn(3, 9));
+        lane.ready.insert(first, Ready { token: others, since: now });
+        assert_eq!(lane.readiness(&crews[0], now), Readiness::Later(COURTESY));
+        assert_eq!(lane.readiness(&crews[1], now), Readiness::Now);
+        lane.ready.insert(second, Ready { token: mine, since: now });
+        assert_eq!(lane.take(&crews[0], now), [second.id]);
+        assert_eq!(lane.take(&crews[0], now + COURTESY), [first.id]);
+        lane.ready.insert(urgent, Ready { token: others, since: now });
+        lane.ready.insert(second, Ready { token: mine, since: now });
+        assert_eq!(lane.take(&crews[0], now + COURTESY), [urgent.id], "it is urgent, and was left lying");
+    }
+
+    #[test]
+    fn a_batch_is_ready_when_full_or_old() {
+        let crew = &crews(1)[0];
+        let wait = Duration::from_secs(5);
+        let batch = Some(BatchRules { size: 2, wait });
+        let mut lane = lane(LaneRules { concurrency: 1, batch });
+        let now = Duration::from_secs(1);
+        assert_eq!(lane.readiness(crew, now), Readiness::Empty);
+        lane.ready.insert(turn(1, 5), Ready { token: 1, since: now });
+        assert_eq!(lane.readiness(crew, now), Readiness::Later(wait));
+        assert_eq!(lane.readiness(crew, now + wait), Readiness::Now);
+        lane.ready.insert(turn(2, 5), Ready { token: 2, since: now });
+        assert_eq!(lane.readiness(crew, now), Readiness::Now);
+        lane.paused = true;
+        assert_eq!(lane.readiness(crew, now), Readiness::Empty);
+    }
+}

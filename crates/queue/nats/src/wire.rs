@@ -325,3 +325,65 @@ pub(crate) fn unpack(payload: &Bytes) -> Result<Message, Error> {
 fn defect(error: &dyn std::fmt::Display) -> Error {
     Error::internal("XB4003", format!("a record of the queue cannot be read or written: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key() -> impl Strategy<Value = Key> {
+        prop_oneof![
+            any::<u128>().prop_map(|id| Key::Message(InvocationId(uuid::Uuid::from_u128(id)))),
+            any::<u128>().prop_map(Key::Lock),
+            "[0-9a-f]{32}".prop_map(Key::Once),
+            "[0-9a-f]{32}".prop_map(Key::Pause),
+        ]
+    }
+
+    fn standing() -> impl Strategy<Value = Standing> {
+        let run = (any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(claim, term, cancelled)| {
+            let holder = Holder { worker: "w".into(), claim };
+            Phase::Running(Run { holder, term, lease_ms: 9, until: Timestamp::UNIX_EPOCH, cancelled })
+        });
+        let dead = Phase::Dead { since: Timestamp::UNIX_EPOCH, death: Death::Poison };
+        let phase = prop_oneof![Just(Phase::Waiting), run, Just(dead), Just(Phase::Gone)];
+        (proptest::option::of(any::<u64>()), any::<u32>(), proptest::option::of(".{0,20}"), phase).prop_map(
+            |(order, failures, why, phase)| Standing {
+                order,
+                due: Timestamp::UNIX_EPOCH,
+                history: History { failures, ..History::default() },
+                why,
+                phase,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn keys_come_back(key in key()) {
+            let subject = key.subject("a.b");
+            prop_assert_eq!(Key::of("a.b", &subject), Some(key));
+            prop_assert_eq!(Key::of("a", &subject), None);
+        }
+
+        #[test]
+        fn records_come_back(standing in standing(), expected in any::<u64>(), payload in any::<Vec<u8>>()) {
+            let write = Write::change(InvocationId::new(), expected, standing, payload.into());
+            let headers = write.headers("me.7").unwrap();
+            for (_, values) in headers.iter() {
+                for value in values {
+                    prop_assert!(!value.as_str().contains(['\r', '\n']));
+                }
+            }
+            let subject = write.key.subject("p");
+            let read = Record::read("p", &subject, 9, Some(&headers), write.payload.clone()).unwrap();
+            prop_assert_eq!((&read.key, &read.standing, &read.payload), (&write.key, &write.standing, &write.payload));
+            prop_assert_eq!((read.sequence, read.write.as_str()), (9, "me.7"));
+        }
+
+        #[test]
+        fn what_is_no_payload_is_refused(bytes in any::<Vec<u8>>()) {
+            prop_assert!(unpack(&bytes.into()).is_err());
+        }
+    }
+}
