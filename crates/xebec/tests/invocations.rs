@@ -13,7 +13,7 @@ use std::{
 use support::{Server, clean, eventually, text, xebec};
 
 /// Prints a line, answers what it was sent, and fails where that is `fail`.
-const MANIFEST: &str = "name = \"echo\"\nenvironment = \"exec\"\ncommand = [\"/app/echo.sh\"]\n";
+const MANIFEST: &str = "name = \"echo\"\nenvironment = \"exec\"\ncommand = [\"/app/echo.sh\"]\ncontract = { combine_output = false }\n";
 const SCRIPT: &str =
     "#!/bin/sh\nbody=$(cat)\necho \"got $body\" >&2\n[ \"$body\" = fail ] && exit 3\nprintf %s \"$body\"\n";
 
