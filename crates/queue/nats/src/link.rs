@@ -83,6 +83,7 @@ impl Link {
         loop {
             let connection = *connected.borrow_and_update();
             if connection == 0 {
+                self.ask_why(options).await;
                 self.say_away();
                 if tokio::time::timeout(LOOKING_AGAIN, connected.changed()).await.is_ok_and(|r| r.is_err()) {
                     return;
@@ -109,6 +110,16 @@ impl Link {
                 }
             }
         }
+    }
+
+    /// Connects once more, since who connects in the background does not say why it cannot.
+    async fn ask_why(&self, options: &NatsOptions) {
+        let Ok(connect) = connect_options(options) else { return };
+        let why = match connect.connection_timeout(LOOKING_AGAIN).connect(options.urls.as_slice()).await {
+            Ok(_) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        *self.trouble.lock() = why;
     }
 
     fn say_away(&self) {

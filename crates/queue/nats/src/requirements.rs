@@ -93,35 +93,53 @@ struct JszConfig {
     max_storage: u64,
 }
 
-/// Asks every server whether it syncs before it acknowledges; returns the most that each of them stores.
+/// Asks every server whether it syncs before it acknowledges; returns the most that each of them stores. Of a
+/// cluster, a minority may be away: then it stores nothing, either.
 async fn synced(options: &NatsOptions) -> Result<Option<u64>, Error> {
-    let mut most = None;
-    for place in places(options) {
-        let jsz: Jsz = ask(&place, "jsz?config=1").await.map_err(|why| {
-            let message = format!(
-                "whether the NATS server syncs what it acknowledges cannot be checked at {place}/jsz: {why}"
-            );
-            Error::new(ErrorKind::Refused, "XB6041", message).with_hint(
-                "enable its monitoring (`http: \"127.0.0.1:8222\"`) and give Xebec its URL, \
-                 or accept that power loss may lose messages (`accept_unsynced`)",
-            )
-        })?;
-        if jsz.disabled || !jsz.config.sync_always {
-            let every = Duration::from_nanos(jsz.config.sync_interval);
-            let message = format!(
-                "the NATS server at {place} acknowledges messages before they are on its disk \
-                 (it syncs every {every:?}): power loss would lose them"
-            );
-            return Err(Error::new(ErrorKind::Refused, "XB6040", message).with_hint(
-                "write `sync_interval: always` into the `jetstream { … }` block of its configuration and \
-                 restart it, or accept the loss (`accept_unsynced`)",
-            ));
+    let places = places(options);
+    let mut most: Option<u64> = None;
+    let mut unasked = Vec::new();
+    for place in &places {
+        let config = match ask::<Jsz>(place, "jsz?config=1").await {
+            Ok(jsz) if jsz.disabled => JszConfig::default(),
+            Ok(jsz) => jsz.config,
+            Err(why) => {
+                unasked.push(format!("{place}/jsz: {why}"));
+                continue;
+            }
+        };
+        if !config.sync_always {
+            return Err(unsynced(place, Duration::from_nanos(config.sync_interval)));
         }
-        if jsz.config.max_storage > 0 {
-            most = Some(most.map_or(jsz.config.max_storage, |most: u64| most.min(jsz.config.max_storage)));
+        if config.max_storage > 0 {
+            most = Some(most.map_or(config.max_storage, |most| most.min(config.max_storage)));
         }
     }
+    if unasked.len() * 2 >= places.len() {
+        let message = format!(
+            "whether the NATS server syncs what it acknowledges cannot be checked at {}",
+            unasked.join(", nor at ")
+        );
+        return Err(Error::new(ErrorKind::Refused, "XB6041", message).with_hint(
+            "enable its monitoring (`http: \"127.0.0.1:8222\"`) and give Xebec its URL, \
+             or accept that power loss may lose messages (`accept_unsynced`)",
+        ));
+    }
+    if !unasked.is_empty() {
+        tracing::warn!(servers = unasked.join(", "), "some of the queue's servers could not be checked");
+    }
     Ok(most)
+}
+
+fn unsynced(place: &str, every: Duration) -> Error {
+    let message = format!(
+        "the NATS server at {place} acknowledges messages before they are on its disk \
+         (it syncs every {every:?}): power loss would lose them"
+    );
+    Error::new(ErrorKind::Refused, "XB6040", message).with_hint(
+        "write `sync_interval: always` into the `jetstream { … }` block of its configuration and \
+         restart it, or accept the loss (`accept_unsynced`)",
+    )
 }
 
 #[derive(Deserialize)]
@@ -130,23 +148,29 @@ struct Health {
     error: String,
 }
 
-/// What ails the servers, by their own words: one that cannot write keeps silent to who publishes.
+/// What ails the servers, or most of them, by their own words: one that cannot write keeps silent to who
+/// publishes.
 pub(crate) async fn complaint(options: &NatsOptions) -> Option<Error> {
-    for place in places(options) {
-        let Ok(Health { error }) = ask(&place, "healthz").await else { continue };
-        if error.is_empty() {
-            continue;
+    let places = places(options);
+    let mut complaints = Vec::new();
+    for place in &places {
+        match ask(place, "healthz").await {
+            Ok(Health { error }) if !error.is_empty() => complaints.push(error),
+            _ => {}
         }
-        let message = format!("the queue's server is not well: {error}");
-        let full = ["no space", "quota", "disk full"].iter().any(|words| error.contains(words));
-        let (code, hint) = if full {
-            ("XB4002", "free space on the disk of the NATS server, then restart it")
-        } else {
-            ("XB4003", "see the log of the NATS server; it may have to be restarted")
-        };
-        return Some(Error::new(ErrorKind::Unavailable, code, message).with_hint(hint));
     }
-    None
+    if complaints.len() * 2 <= places.len() {
+        return None;
+    }
+    let said = complaints.join("; ");
+    let full = ["no space", "quota", "disk full"].iter().any(|words| said.contains(words));
+    let (code, hint) = if full {
+        ("XB4002", "free space on the disk of the NATS server, then restart it")
+    } else {
+        ("XB4003", "see the log of the NATS server; it may have to be restarted")
+    };
+    let message = format!("the queue's server is not well: {said}");
+    Some(Error::new(ErrorKind::Unavailable, code, message).with_hint(hint))
 }
 
 /// The monitoring endpoints: those given, else port 8222 of every server.

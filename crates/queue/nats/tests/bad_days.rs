@@ -5,99 +5,25 @@
 mod support;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     path::Path,
     process::Command,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
-use support::{SYNCED, Server, message};
-use xebec_core::{
-    ErrorKind, InvocationId,
-    ports::{
-        clock::SystemClock,
-        queue::{Ask, EntryQuery, LaneRules, Queue as _, Settlement, Verdict},
-    },
+use support::{
+    SYNCED, Server,
+    load::{PATIENCE, a_moment, lose_nothing},
+    message,
 };
-use xebec_queue_nats::NatsQueue;
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Sends and works off while `trouble` does its worst; then sees that what was acknowledged was done.
-async fn lose_nothing(queues: Vec<Arc<NatsQueue>>, trouble: impl AsyncFnOnce()) {
-    let sending = Arc::new(AtomicBool::new(true));
-    let accepted: Arc<Mutex<HashSet<InvocationId>>> = Arc::default();
-    let done: Arc<Mutex<HashMap<InvocationId, u32>>> = Arc::default();
-    let mut senders = Vec::new();
-    let mut workers = Vec::new();
-    for queue in queues {
-        queue.configure(&message("t", "f").lane, LaneRules { concurrency: 64, batch: None });
-        for _ in 0..4 {
-            let (queue, sending, accepted) = (queue.clone(), sending.clone(), accepted.clone());
-            senders.push(tokio::spawn(async move {
-                while sending.load(Ordering::Relaxed) {
-                    let message = message("t", "f");
-                    let id = message.id;
-                    match queue.enqueue(vec![message]).await {
-                        Ok(_) => drop(accepted.lock().unwrap().insert(id)),
-                        Err(error) => {
-                            assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
-                            tokio::time::sleep(Duration::from_millis(20)).await;
-                        }
-                    }
-                }
-            }));
-        }
-        let (accepted, done, sending) = (accepted.clone(), done.clone(), sending.clone());
-        workers.push(tokio::spawn(async move {
-            let ask = Ask { most: 16, lease: Duration::from_secs(2), wait: Duration::from_millis(100) };
-            let began = Instant::now();
-            loop {
-                let left = {
-                    let done = done.lock().unwrap();
-                    accepted.lock().unwrap().iter().filter(|id| !done.contains_key(id)).count()
-                };
-                if left == 0 && !sending.load(Ordering::Relaxed) {
-                    return;
-                }
-                assert!(began.elapsed() < 2 * PATIENCE, "{left} accepted messages were lost");
-                let Ok(claims) = queue.claim(ask).await else {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    continue;
-                };
-                for claim in claims {
-                    let id = claim.messages[0].message.id;
-                    *done.lock().unwrap().entry(id).or_default() += 1;
-                    let settlement = Settlement { id, verdict: Verdict::Over, then: Vec::new() };
-                    let _ = queue.settle(claim.id, settlement).await;
-                }
-            }
-        }));
-    }
-    trouble().await;
-    let before = accepted.lock().unwrap().len();
-    // It goes on by itself.
-    let began = Instant::now();
-    while accepted.lock().unwrap().len() < before + 20 {
-        assert!(began.elapsed() < PATIENCE, "nothing is accepted after the trouble");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    sending.store(false, Ordering::Relaxed);
-    for task in senders.into_iter().chain(workers) {
-        task.await.unwrap();
-    }
-}
+use xebec_core::ports::{
+    clock::SystemClock,
+    queue::{Ask, EntryQuery, Queue as _, Settlement, Verdict},
+};
+use xebec_queue_nats::{Login, NatsQueue};
 
 async fn two(server: &Server) -> Vec<Arc<NatsQueue>> {
     vec![Arc::new(server.queue().await), Arc::new(server.queue().await)]
-}
-
-/// Lets the load run for a moment.
-async fn a_moment() {
-    tokio::time::sleep(Duration::from_millis(400)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -402,4 +328,22 @@ async fn a_stream_made_anew_is_used_as_it_is() {
     assert_eq!(claims[0].messages[0].message.id, sent.id);
     let stats = queue.stats(None).await.unwrap();
     assert_eq!((stats.len(), stats[0].running, stats[0].waiting), (1, 1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_is_refused_says_so() {
+    let Some(mut server) = Server::prepare(SYNCED) else { return };
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    server.more = "authorization { user: xebec, password: secret }".to_owned();
+    server.configure(&server.directory().join("store"), SYNCED);
+    server.run();
+    let mut options = server.options();
+    options.patience = Duration::from_secs(2);
+    options.login = Login::Password { user: "xebec".to_owned(), password: "wrong".to_owned() };
+    let queue = NatsQueue::connect(options.clone(), Arc::new(SystemClock)).await.unwrap();
+    let error = queue.health().await.unwrap_err();
+    assert_eq!(error.code, "XB4023", "{error}");
+    assert!(error.to_string().to_lowercase().contains("authorization"), "{error}");
+    options.login = Login::Password { user: "xebec".to_owned(), password: "secret".to_owned() };
+    NatsQueue::connect(options, Arc::new(SystemClock)).await.unwrap().health().await.unwrap();
 }

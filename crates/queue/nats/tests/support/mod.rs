@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod load;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use std::{
@@ -44,11 +46,14 @@ pub struct Server {
     pub port: u16,
     pub monitoring: u16,
     child: Option<Child>,
+    /// More of its configuration.
+    pub more: String,
     /// Runs in this network namespace.
     pub namespace: Option<String>,
 }
 
-fn free_port() -> u16 {
+/// A port that is free right now.
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -78,6 +83,7 @@ impl Server {
             port,
             monitoring,
             child: None,
+            more: String::new(),
             namespace: None,
         };
         let store = server.directory.path().join("store");
@@ -89,7 +95,8 @@ impl Server {
         let (host, port, monitoring) = (&self.host, self.port, self.monitoring);
         let text = format!(
             "listen: \"{host}:{port}\"\nhttp: \"{host}:{monitoring}\"\n\
-             jetstream {{\n  store_dir: {store:?}\n  {jetstream}\n}}\n"
+             jetstream {{\n  store_dir: {store:?}\n  {jetstream}\n}}\n{}\n",
+            self.more,
         );
         std::fs::write(self.directory.path().join("nats.conf"), text).unwrap();
     }
@@ -106,6 +113,12 @@ impl Server {
 
     /// Starts it and waits until it answers.
     pub fn run(&mut self) {
+        self.spawn();
+        self.answers();
+    }
+
+    /// Starts it.
+    pub fn spawn(&mut self) {
         let log = std::fs::File::create(self.directory.path().join("log")).unwrap();
         let mut command = match &self.namespace {
             Some(namespace) => {
@@ -123,6 +136,10 @@ impl Server {
             .spawn()
             .unwrap();
         self.child = Some(child);
+    }
+
+    /// Waits until it answers.
+    pub fn answers(&self) {
         let began = Instant::now();
         while TcpStream::connect_timeout(
             &format!("{}:{}", self.host, self.port).parse().unwrap(),
