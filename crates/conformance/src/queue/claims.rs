@@ -10,7 +10,7 @@ use std::{
 };
 use tokio::task::JoinHandle;
 use xebec_core::{
-    message::Message,
+    message::{Idempotency, Message, Payload},
     ports::queue::{Claim, EntryState, Held, LaneRules, Place, Queue, Settled, Settlement, Verdict},
     rules::retry::{Death, History},
 };
@@ -160,6 +160,40 @@ pub async fn accepts_what_comes_of_a_message(queue: &Subject) {
             Verdict::Over => gone(&**queue, &sent.id).await,
             Verdict::Again { .. } => assert_eq!(seen(&**queue, &sent.id).await.state.name(), "waiting"),
             Verdict::Dead { .. } => assert_eq!(seen(&**queue, &sent.id).await.state.name(), "dead"),
+        }
+    }
+    none(&**queue, "all else was settled").await;
+}
+
+/// What comes of a message is accepted by the same rules; where it cannot be, the message is not settled.
+pub async fn accepts_nothing_with_what_cannot_be_settled(queue: &Subject) {
+    let (sent, results) = (message(&lane("f")), lane("results"));
+    let once = || Message {
+        idempotency: Some(Idempotency { key: "once".into(), window_ms: 600_000 }),
+        ..message(&results)
+    };
+    let first = once();
+    put(&**queue, &[sent.clone(), first.clone()]).await;
+    let claims = take(&**queue, 2).await;
+    let of_sent = claims.iter().find(|claim| claim.lane == sent.lane).unwrap();
+    let mut large = message(&results);
+    large.call.body = Payload::Inline(vec![7; 9 << 20].into());
+    let then = vec![message(&results), large];
+    let settlement = Settlement { id: sent.id, verdict: Verdict::Over, then: then.clone() };
+    match queue.settle(of_sent.id, settlement).await {
+        Err(error) => {
+            assert_eq!(error.code, "XB4024", "{error}");
+            assert_eq!(queue.extend(of_sent.id, LONG).await.unwrap(), Held::Yes(vec![]), "it is not settled");
+            none(&**queue, "nothing was accepted").await;
+            assert_eq!(queue.get(&then[0].id).await.unwrap(), None);
+            let then = vec![once(), message(&results)];
+            let settlement = Settlement { id: sent.id, verdict: Verdict::Over, then: then.clone() };
+            assert_eq!(queue.settle(of_sent.id, settlement).await.unwrap(), Settled::Yes);
+            assert_eq!(ids(&[take_one(&**queue).await]), [then[1].id], "the key was used");
+        }
+        Ok(settled) => {
+            assert_eq!(settled, Settled::Yes);
+            assert_eq!(ids(&take(&**queue, 2).await), super::ids_of(&then));
         }
     }
     none(&**queue, "all else was settled").await;

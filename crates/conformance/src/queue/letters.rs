@@ -5,6 +5,7 @@ use super::{
     many, message, none, put, settle, take, take_one, tenant, these, until,
 };
 use bytes::Bytes;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use std::{
     collections::BTreeSet,
@@ -14,7 +15,8 @@ use xebec_core::{
     Digest, InvocationId,
     message::{Lane, Message, Payload},
     ports::queue::{
-        Entry, EntryQuery, EntryState, LaneRules, LaneStats, Place, Queue, Selection, Settlement, Verdict,
+        BatchRules, Entry, EntryQuery, EntryState, LaneRules, LaneStats, Place, Queue, Selection, Settlement,
+        Verdict,
     },
     rules::retry::History,
 };
@@ -228,6 +230,37 @@ pub async fn discards_dead_letters_only(queue: &Subject) {
     gone(&**queue, &died[1].id).await;
     assert_eq!(queue.discard(&Selection::default()).await.unwrap(), []);
     assert_eq!(listed(&**queue, Selection::default(), None).await, [waits.id]);
+}
+
+/// However many there are: who wants all of them gone calls again until none come.
+pub async fn discards_a_thousand_at_a_time(queue: &Subject) {
+    let (f, count) = (lane("f"), 1100);
+    let batch = Some(BatchRules { size: 100, wait: Duration::ZERO });
+    queue.configure(&f, LaneRules { concurrency: 100, batch });
+    put(&**queue, &many(count, &f)).await;
+    let mut dead = 0;
+    while dead < count {
+        for claim in take(&**queue, 1).await {
+            let settlements = claim.messages.iter().map(|claimed| {
+                super::settle_one(&**queue, &claim, claimed.message.id, super::dead("it broke"))
+            });
+            dead += join_all(settlements).await.len();
+        }
+    }
+    until("all are dead", async || {
+        queue.stats(None).await.unwrap().iter().all(|stats| stats.dead == count as u64)
+    })
+    .await;
+    let mut gone = BTreeSet::new();
+    loop {
+        let some = queue.discard(&Selection::default()).await.unwrap();
+        assert!(some.len() <= 1000, "{} at once", some.len());
+        if some.is_empty() {
+            break;
+        }
+        gone.extend(ids_of(&some));
+    }
+    assert_eq!(gone.len(), count, "each came once");
 }
 
 async fn stats_are(queue: &dyn Queue, wanted: &[LaneStats]) {

@@ -179,6 +179,7 @@ macro_rules! queue_suite {
                 gives_no_more_than_asked
                 hands_back_what_it_was_told
                 accepts_what_comes_of_a_message
+                accepts_nothing_with_what_cannot_be_settled
                 settles_each_message_once
                 refuses_what_comes_too_late;
             leases:
@@ -199,6 +200,7 @@ macro_rules! queue_suite {
                 redrives_as_if_they_were_new
                 redrives_no_faster_than_asked
                 discards_dead_letters_only
+                discards_a_thousand_at_a_time
                 counts_what_is_there
                 names_blobs
                 is_well_and_lets_itself_be_copied;

@@ -49,7 +49,8 @@ impl Plan {
             let tenant = Tenant::new(format!("t{tenant}"));
             for name in 0..random.between(1, 3) {
                 let function = FunctionKey::new(&tenant, "native", &format!("f{name}"));
-                lanes.push(Lane::function(*random.pick(&["default", "jobs"]), &function));
+                let queue = if random.chance(0.5) { "default" } else { "jobs" };
+                lanes.push(Lane::function(queue, &function));
             }
             if random.chance(0.2) {
                 lanes.push(Lane { tenant, queue: "shared".into(), target: Target::Consumer });
