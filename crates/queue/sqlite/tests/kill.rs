@@ -14,6 +14,7 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     str::FromStr as _,
+    sync::atomic::{AtomicI64, Ordering},
     time::{Duration, Instant},
 };
 use support::{ask, lane, message, open};
@@ -21,13 +22,16 @@ use uuid::Uuid;
 use xebec_core::{
     InvocationId,
     message::Guarantee,
-    ports::queue::{Ask, EntryQuery, Queue as _, Settlement, Verdict},
+    ports::queue::{Ask, EntryQuery, LaneRules, Queue as _, Settlement, Verdict},
     rules::retry::{Death, History},
 };
 
 const VARIABLE: &str = "XEBEC_TEST_QUEUE_WORKER";
 const SENDERS: usize = 6;
 const WORKERS: usize = 3;
+/// How far senders may be ahead of workers.
+const AHEAD: i64 = 100;
+const MANY: LaneRules = LaneRules { concurrency: 500, batch: None };
 
 fn kills() -> u64 {
     env::var("XEBEC_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
@@ -49,10 +53,19 @@ fn worker() {
 
 async fn work(directory: &Path) {
     let queue = open(directory);
+    for function in 0..3 {
+        queue.configure(&lane("t", &format!("f{function}")), MANY);
+    }
+    let waiting = AtomicI64::new(0);
     let send = |sender: usize| {
-        let queue = &queue;
+        let (queue, waiting) = (&queue, &waiting);
         async move {
             for count in 0_usize.. {
+                // What is worked off keeps pace.
+                while waiting.load(Ordering::Relaxed) > AHEAD {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                waiting.fetch_add(1, Ordering::Relaxed);
                 let mut sent = message(&lane("t", &format!("f{}", sender % 3)), vec![7; count % 3000]);
                 // Half of them may run at most once, and a third in order.
                 sent.guarantee = count.is_multiple_of(2).then_some(Guarantee::AtMostOnce);
@@ -60,13 +73,11 @@ async fn work(directory: &Path) {
                 let id = sent.id;
                 queue.enqueue(vec![sent]).await.unwrap();
                 say(format!("sent {id}\n"));
-                // What is worked off keeps pace.
-                tokio::task::yield_now().await;
             }
         }
     };
     let run = |worker: usize| {
-        let queue = &queue;
+        let (queue, waiting) = (&queue, &waiting);
         async move {
             let mut count = worker;
             loop {
@@ -94,6 +105,9 @@ async fn work(directory: &Path) {
                         say(format!("{word}? {id}\n"));
                         queue.settle(claim.id, settlement).await.unwrap();
                         say(format!("{word} {id}\n"));
+                        if word != "again" {
+                            waiting.fetch_sub(1, Ordering::Relaxed);
+                        }
                     }
                 }
             }
@@ -192,17 +206,19 @@ async fn nothing_acknowledged_is_lost() {
     }
     // What is left can be worked off: those that may run once and were interrupted never began again.
     let queue = open(directory.path());
+    for function in 0..3 {
+        queue.configure(&lane("t", &format!("f{function}")), MANY);
+    }
     let left = known.here.len();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(60) + Duration::from_millis(10) * left as u32;
     while queue.stats(None).await.unwrap().iter().any(|lane| lane.waiting > 0) {
         assert!(Instant::now() < deadline, "{:?}", queue.stats(None).await);
-        for claim in queue.claim(Ask { wait: Duration::from_millis(100), ..ask(48) }).await.unwrap() {
-            for claimed in &claim.messages {
-                let ran = known.once.get(&claimed.message.id).copied().unwrap_or(0);
-                assert!(ran == 0 || claimed.history.interruptions > 0, "it ran, and nobody would know");
-            }
-            support::over(&queue, &claim).await;
+        let claims = queue.claim(Ask { wait: Duration::from_millis(100), ..ask(500) }).await.unwrap();
+        for claimed in claims.iter().flat_map(|claim| &claim.messages) {
+            let ran = known.once.get(&claimed.message.id).copied().unwrap_or(0);
+            assert!(ran == 0 || claimed.history.interruptions > 0, "it ran, and nobody would know");
         }
+        join_all(claims.iter().map(|claim| support::over(&queue, claim))).await;
     }
     eprintln!(
         "{} kills: {} over, {} dead, {left} left at the end, none lost",
