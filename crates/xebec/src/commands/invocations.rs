@@ -244,7 +244,8 @@ mod tests {
     fn moments_are_times_or_so_long_ago() {
         let at = |text: &str| text.parse::<Moment>().map(|Moment(time)| time);
         assert_eq!(at("2026-01-31T12:00:00Z").unwrap().to_string(), "2026-01-31T12:00:00Z");
-        let day = Timestamp::now().duration_since(at("1d").unwrap()).as_secs();
+        let then = at("1d").unwrap();
+        let day = Timestamp::now().duration_since(then).as_secs();
         assert!((86_400..86_410).contains(&day), "{day}");
         assert!(at("yesterday").unwrap_err().contains("1h"));
     }

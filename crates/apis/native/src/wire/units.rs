@@ -56,19 +56,12 @@ impl FromStr for Span {
         if let Ok(seconds) = text.trim().parse::<u32>() {
             return Ok(Self(Duration::from_secs(seconds.into())));
         }
-        // Days here always have 24 hours.
-        let (days, rest) = match text.trim().split_once('d') {
-            Some((days, rest)) if days.parse::<u32>().is_ok() => (days.parse().unwrap_or(0), rest.trim()),
-            _ => (0_u32, text.trim()),
-        };
-        let days = Duration::from_secs(u64::from(days) * 86_400);
-        if rest.is_empty() && !days.is_zero() {
-            return Ok(Self(days));
-        }
-        let span: jiff::SignedDuration =
-            rest.parse().map_err(|_| format!("{text:?} is not a length of time such as 30s or 5m"))?;
+        // A day is 24 hours here: what is measured is time that passes, not dates.
+        let span = text.trim().parse::<jiff::Span>();
+        let span = span.and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()));
+        let span = span.map_err(|_| format!("{text:?} is not a length of time such as 30s or 5m"))?;
         let span = Duration::try_from(span).map_err(|_| format!("{text:?} is negative"))?;
-        Ok(Self(days + span))
+        Ok(Self(span))
     }
 }
 
@@ -128,6 +121,7 @@ mod tests {
         assert_eq!("7d".parse(), Ok(Span(Duration::from_secs(7 * 86_400))));
         assert_eq!("1d12h".parse(), Ok(Span(Duration::from_secs(36 * 3600))));
         assert!("d".parse::<Span>().is_err());
+        assert!("1 month".parse::<Span>().is_err());
         assert!("-3s".parse::<Span>().is_err());
         assert!("soon".parse::<Span>().is_err());
     }
