@@ -127,10 +127,7 @@ impl Shared {
         lease: Duration,
     ) -> Result<Option<Claimed>, Error> {
         let key = Key::Message(*id);
-        let Some(payload) = self.payload(id).await? else {
-            self.refresh(&key).await?;
-            return Ok(None);
-        };
+        let Some(payload) = self.payload(id).await? else { return Ok(None) };
         let message = unpack(&payload)?;
         let until = self.clock.now().saturating_add(lease).unwrap_or(jiff::Timestamp::MAX);
         let (writes, history, line) = {
@@ -195,13 +192,7 @@ impl Shared {
         lease: Duration,
     ) -> Result<Option<bool>, Error> {
         for _ in 0..TRIES {
-            let Some(payload) = self.payload(id).await? else {
-                self.refresh(&Key::Message(*id)).await?;
-                if self.index.lock().holds(claim, id, self.now()) {
-                    continue;
-                }
-                return Ok(None);
-            };
+            let Some(payload) = self.payload(id).await? else { return Ok(None) };
             let until = self.clock.now().saturating_add(lease).unwrap_or(jiff::Timestamp::MAX);
             let now = self.now();
             let (write, cancelled) = {
@@ -250,9 +241,7 @@ impl Shared {
     }
 
     async fn lapse(&self, id: &InvocationId, interrupted: bool) -> Result<(), Error> {
-        let Some(payload) = self.payload(id).await? else {
-            return self.refresh(&Key::Message(*id)).await.map(|_| ());
-        };
+        let Some(payload) = self.payload(id).await? else { return Ok(()) };
         let writes = {
             let index = self.index.lock();
             let Some(known) = index.entries.get(id) else { return Ok(()) };

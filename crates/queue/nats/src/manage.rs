@@ -66,7 +66,7 @@ impl Shared {
 
     /// A message as it is known here.
     async fn entry(&self, id: &InvocationId) -> Result<Option<Entry>, Error> {
-        let Some(payload) = self.payload(id).await? else { return self.get(id).await };
+        let Some(payload) = self.payload(id).await? else { return Ok(None) };
         let standing = match self.index.lock().entries.get(id) {
             Some(known) => known.standing.clone(),
             None => return Ok(None),
@@ -144,13 +144,7 @@ impl Shared {
     /// `false`: it is no dead letter any more.
     async fn revive(&self, id: InvocationId, due: Timestamp) -> Result<bool, Error> {
         for _ in 0..TRIES {
-            let Some(payload) = self.payload(&id).await? else {
-                self.refresh(&Key::Message(id)).await?;
-                if self.index.lock().entries.contains_key(&id) {
-                    continue;
-                }
-                return Ok(false);
-            };
+            let Some(payload) = self.payload(&id).await? else { return Ok(false) };
             let mut message = unpack(&payload)?;
             // It shall not end of what it died of.
             (message.due, message.expires) = (due, None);

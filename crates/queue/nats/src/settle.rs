@@ -15,6 +15,9 @@ use xebec_core::{
 /// Codes of a server that has no room.
 const FULL: [&str; 2] = ["XB4002", "XB4020"];
 
+/// Settlements without an answer that are remembered, in case they are made once more.
+const MOST_DOUBTFUL: usize = 10_000;
+
 /// The longest reason that is kept, in bytes.
 const LONGEST_WHY: usize = 1000;
 
@@ -28,20 +31,17 @@ impl Shared {
         let signature = self.link.log()?.sign();
         for _ in 0..TRIES {
             let payload = match settlement.verdict {
-                Verdict::Over => Some(Bytes::new()),
-                _ => self.payload(id).await?,
+                Verdict::Over => Bytes::new(),
+                _ => match self.payload(id).await? {
+                    Some(payload) => payload,
+                    None => return Ok(Settled::Late),
+                },
             };
-            let Some(writes) = self.ending(claim, settlement, payload.clone()) else {
+            let Some(mut writes) = self.ending(claim, settlement, payload) else {
                 return Ok(Settled::Late);
             };
-            let result = match payload {
-                Some(_) => {
-                    let mut writes = writes;
-                    writes.extend(draft.writes(&settlement.then)?);
-                    self.commit_as(&signature, &writes).await
-                }
-                None => Err(Failure::Conflict),
-            };
+            writes.extend(draft.writes(&settlement.then)?);
+            let result = self.commit_as(&signature, &writes).await;
             match result {
                 Ok(()) => return Ok(Settled::Yes),
                 Err(Failure::Conflict) => {
@@ -53,7 +53,11 @@ impl Shared {
                 }
                 Err(failure) => {
                     // It may be stored for all we know.
-                    self.doubtful.lock().insert((claim, *id), signature);
+                    let mut doubtful = self.doubtful.lock();
+                    if doubtful.len() >= MOST_DOUBTFUL {
+                        doubtful.clear();
+                    }
+                    doubtful.insert((claim, *id), signature);
                     return Err(failure.error());
                 }
             }
@@ -92,12 +96,11 @@ impl Shared {
     }
 
     /// What is to be written of the message itself; `None`: the lease ran out.
-    fn ending(&self, claim: ClaimId, settlement: &Settlement, payload: Option<Bytes>) -> Option<Vec<Write>> {
+    fn ending(&self, claim: ClaimId, settlement: &Settlement, payload: Bytes) -> Option<Vec<Write>> {
         let now = self.now();
         let index = self.index.lock();
         let id = settlement.id;
         let known = index.entries.get(&id).filter(|_| index.holds(claim, &id, now))?;
-        let payload = payload.unwrap_or_default();
         let cancelled = known.standing.run().is_some_and(|run| run.cancelled);
         let change = match &settlement.verdict {
             Verdict::Over => Write::gone(id, known.sequence, &known.standing),

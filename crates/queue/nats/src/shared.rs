@@ -182,7 +182,7 @@ impl Shared {
         }
     }
 
-    /// The payload of a message; `None` where its record was replaced meanwhile.
+    /// The payload of a message that is known here; `None` where it is no more.
     pub(crate) async fn payload(&self, id: &InvocationId) -> Result<Option<Bytes>, Error> {
         let (sequence, cached) = match self.index.lock().entries.get(id) {
             Some(known) => (known.sequence, known.payload.clone()),
@@ -191,8 +191,13 @@ impl Shared {
         if cached.is_some() {
             return Ok(cached);
         }
-        let found = self.link.log()?.at(sequence).await?;
-        Ok(found.filter(|record| record.key == Key::Message(*id)).map(|record| record.payload))
+        let key = Key::Message(*id);
+        let found = match self.link.log()?.at(sequence).await? {
+            Some(found) if found.key == key => Some(found),
+            // It was replaced meanwhile, or the copy that was asked is behind.
+            _ => self.refresh(&key).await?,
+        };
+        Ok(found.filter(|record| record.living().is_some()).map(|record| record.payload))
     }
 
     /// A message that is known here.

@@ -4,10 +4,11 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use support::{Server, message};
 use xebec_core::{
     message::Idempotency,
+    ports::clock::SystemClock,
     ports::queue::{
         Ask, Claim, EntryQuery, EntryState, Held, Queue as _, Selection, Settled, Settlement, Verdict,
     },
@@ -31,7 +32,19 @@ async fn settle(queue: &NatsQueue, claim: &Claim, verdict: Verdict) -> Settled {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_goes_its_way() {
     let Some(server) = Server::start() else { return };
-    let queue = server.queue().await;
+    goes_its_way(server.queue().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_goes_its_way_where_there_is_no_memory_for_payloads() {
+    let Some(server) = Server::start() else { return };
+    let mut options = server.options();
+    options.cache_bytes = 0;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    goes_its_way(NatsQueue::connect(options, Arc::new(SystemClock)).await.unwrap()).await;
+}
+
+async fn goes_its_way(queue: NatsQueue) {
     queue.health().await.unwrap();
     let sent = message("t", "f");
     let receipts = queue.enqueue(vec![sent.clone()]).await.unwrap();
