@@ -75,6 +75,16 @@ impl Default for Scale {
 }
 
 impl Scale {
+    /// So many messages.
+    pub fn messages(self, messages: usize) -> Self {
+        Self { messages, ..self }
+    }
+
+    /// So many random sequences.
+    pub fn cases(self, cases: u32) -> Self {
+        Self { cases, ..self }
+    }
+
     /// As the environment says, where it does.
     pub fn or_environment(self) -> Self {
         let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u32>().expect(name));
@@ -150,9 +160,7 @@ macro_rules! queue_cases {
 #[macro_export]
 macro_rules! queue_suite {
     (async $open:path $(, $what:ident = $value:expr)* $(,)?) => {
-        $crate::queue_suite! { @of ($open().await), $crate::queue::Scale {
-            $($what: $value,)* ..$crate::queue::Scale::default()
-        } }
+        $crate::queue_suite! { @of ($open().await), $crate::queue::Scale::default()$(.$what($value))* }
     };
     (@of $opened:expr, $scale:expr) => {
         $crate::queue_cases! { $opened, $scale,
@@ -233,9 +241,7 @@ macro_rules! queue_suite {
         }
     };
     ($open:path $(, $what:ident = $value:expr)* $(,)?) => {
-        $crate::queue_suite! { @of ($open()), $crate::queue::Scale {
-            $($what: $value,)* ..$crate::queue::Scale::default()
-        } }
+        $crate::queue_suite! { @of ($open()), $crate::queue::Scale::default()$(.$what($value))* }
     };
 }
 

@@ -334,7 +334,6 @@ impl Auditor {
         id: &InvocationId,
         verdict: &Verdict,
         settled: Settled,
-        at: Moment,
     ) -> bool {
         let in_time = self.claims.get(&claim).is_some_and(|hold| hold.left.contains(id));
         assert_eq!(settled, if in_time { Settled::Yes } else { Settled::Late }, "{id}");
@@ -362,7 +361,6 @@ impl Auditor {
                 (item.interruptions, item.cancelled) = (history.interruptions, false);
             }
         }
-        let _ = at;
         true
     }
 

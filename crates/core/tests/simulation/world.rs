@@ -273,18 +273,18 @@ impl World {
         }
     }
 
-    /// Later, where the job's worker stalls. `None`: its worker crashed, or it is over.
-    fn awake(&mut self, job: u64, event: Event) -> Option<()> {
-        let stalled = self.workers[self.jobs.get(&job)?.worker].stalled;
-        if stalled > self.at.steady {
-            self.after(stalled - self.at.steady, event);
-            return None;
+    /// Whether a job's worker is awake: where it stalls the event happens later; where it crashed, never.
+    fn awake(&mut self, job: u64, event: Event) -> bool {
+        let Some(worker) = self.jobs.get(&job).map(|job| job.worker) else { return false };
+        let wait = self.workers[worker].stalled.saturating_sub(self.at.steady);
+        if !wait.is_zero() {
+            self.after(wait, event);
         }
-        Some(())
+        wait.is_zero()
     }
 
     fn begin(&mut self, number: u64) {
-        if self.awake(number, Event::Begin(number)).is_none() {
+        if !self.awake(number, Event::Begin(number)) {
             return;
         }
         let Some(job) = self.jobs.get_mut(&number) else { return };
@@ -307,7 +307,7 @@ impl World {
     }
 
     fn finish(&mut self, number: u64) {
-        if self.awake(number, Event::Finish(number)).is_none() {
+        if !self.awake(number, Event::Finish(number)) {
             return;
         }
         let count = self.jobs.get(&number).map_or(0, |job| job.parts.len());
@@ -356,7 +356,7 @@ impl World {
         let settlement = Settlement { id, verdict: verdict.clone(), then: then.clone() };
         let settled = self.ledger.settle(claim, settlement, self.at).unwrap();
         self.tell(|| format!("{claim:?} settles {}: {verdict:?}: {settled:?}", id.0.as_u128()));
-        if self.auditor.settled(claim, &id, &verdict, settled, self.at) {
+        if self.auditor.settled(claim, &id, &verdict, settled) {
             let receipts: Vec<_> = then
                 .iter()
                 .map(|message| xebec_core::message::Receipt { id: message.id, duplicate: false })
@@ -399,7 +399,7 @@ impl World {
     }
 
     fn extend(&mut self, number: u64) {
-        if self.awake(number, Event::Extend(number)).is_none() {
+        if !self.awake(number, Event::Extend(number)) {
             return;
         }
         let Some(job) = self.jobs.get_mut(&number) else { return };
