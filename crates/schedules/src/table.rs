@@ -3,7 +3,7 @@
 use crate::documents::{Current, Id, State};
 use jiff::Timestamp;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 use xebec_core::{
@@ -44,6 +44,8 @@ pub(crate) enum Ended {
 pub(crate) struct Table {
     entries: BTreeMap<Id, Entry>,
     looks: BTreeSet<(Timestamp, Id)>,
+    /// How many a tenant has, those of its functions' policies not counted.
+    own: HashMap<Tenant, usize>,
 }
 
 /// A schedule in memory.
@@ -103,6 +105,9 @@ impl Table {
         if known.is_some_and(|known| known.version > version && known.current.parent >= current.parent) {
             return;
         }
+        if known.is_none() && id.of.is_none() {
+            *self.own.entry(id.tenant.clone()).or_default() += 1;
+        }
         let busy = known.is_some_and(|known| known.busy);
         let (state, state_version) = state;
         let entry = Entry {
@@ -138,6 +143,14 @@ impl Table {
         }
         if let Some(Entry { look: Some(look), .. }) = self.entries.remove(id) {
             self.looks.remove(&(look, id.clone()));
+        }
+        if id.of.is_none()
+            && let Some(own) = self.own.get_mut(&id.tenant)
+        {
+            *own -= 1;
+            if *own == 0 {
+                self.own.remove(&id.tenant);
+            }
         }
     }
 
@@ -191,6 +204,7 @@ impl Table {
     /// Ends what [`Table::take`] began.
     pub(crate) fn end(&mut self, id: &Id, ended: Ended, now: Timestamp) {
         let Some(entry) = self.entries.get_mut(id) else { return };
+        let before = entry.look;
         entry.busy = false;
         match ended {
             Ended::Known((state, version)) => {
@@ -210,12 +224,13 @@ impl Table {
             Ended::Unreadable => {
                 entry.failures = entry.failures.saturating_add(1);
             }
-            Ended::Gone => return self.remove(id, u64::MAX),
+            // What is there now is another one of that name, and has its plan.
+            Ended::Gone => return,
         }
         entry.plan(now);
         // What is overdue still has its turn after a pause; what comes soon is not held up by it.
         entry.look = entry.look.map(|look| if look <= now { now + BETWEEN } else { look });
-        self.follow(id, None);
+        self.follow(id, before);
     }
 
     pub(crate) fn get(&self, id: &Id) -> Option<&Entry> {
@@ -246,7 +261,7 @@ impl Table {
 
     /// How many a tenant has, those of its functions' policies not counted.
     pub(crate) fn count(&self, tenant: &Tenant) -> usize {
-        self.of_tenant(tenant).filter(|(id, _)| id.of.is_none()).count()
+        self.own.get(tenant).copied().unwrap_or_default()
     }
 
     fn of_tenant<'a>(&'a self, tenant: &'a Tenant) -> impl Iterator<Item = (&'a Id, &'a Entry)> {
