@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod blobs;
+pub mod driver;
 pub mod logs;
 pub mod memory_queue;
 pub mod queue;
@@ -84,6 +85,31 @@ macro_rules! blobs_suite {
             takes_the_same_from_many_at_once
         }
     };
+}
+
+/// The suite of [`xebec_core::ports::driver::Driver`]: `open` is an async function that gives a
+/// [`driver::Ground`], or `None` (having said so) where the machine lacks something.
+#[macro_export]
+macro_rules! driver_suite {
+    ($open:path) => {
+        $crate::driver_suite! { $open,
+            says_what_it_takes
+            starts_what_was_prepared
+            tells_everyone_of_an_end
+            kills
+            says_what_it_cannot_do
+            collects_what_is_not_live
+            ends_what_it_started
+        }
+    };
+    ($open:path, $($case:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            let Some(ground) = $open().await else { return };
+            $crate::driver::$case(&ground).await;
+            ground.driver.shutdown().await;
+        }
+    )*};
 }
 
 /// The suite of [`xebec_core::ports::records::Records`].

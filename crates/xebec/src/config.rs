@@ -1,5 +1,6 @@
 //! Configuration: flags, then `XEBEC_…` variables, then `xebec.toml`, then what is built in.
 
+mod delivery;
 mod queue;
 mod records;
 
@@ -15,6 +16,7 @@ use std::{
 };
 use xebec_api_native::wire::{Bytes, Span};
 use xebec_core::{environment::Environment, policy::TenantQuota};
+use xebec_delivery::DeliveryOptions;
 use xebec_environments::ImageRule;
 
 /// Where the server listens unless told otherwise.
@@ -33,6 +35,8 @@ pub(crate) struct File {
     code_size: Option<Bytes>,
     tls: FileTls,
     queue: Option<String>,
+    #[serde(rename = "async")]
+    delivery: delivery::FileAsync,
     nats: queue::FileNats,
     records: records::FileRecords,
     logs: records::FileLogs,
@@ -130,6 +134,7 @@ pub(crate) struct Config {
     pub(crate) drain: Duration,
     pub(crate) code_bytes: u64,
     pub(crate) queue: Queue,
+    pub(crate) delivery: DeliveryOptions,
     pub(crate) history: History,
     pub(crate) tenants: BTreeMap<String, TenantQuota>,
     pub(crate) images: Vec<ImageRule>,
@@ -165,6 +170,7 @@ impl Config {
             tls,
             drain: options.drain.or(file.drain).map_or(Duration::from_secs(30), |span| span.0),
             code_bytes: options.code_size.or(file.code_size).map_or(256 << 20, |bytes| bytes.0),
+            delivery: file.delivery.decide()?,
             queue: Queue::decide(
                 options.queue.as_deref().or(file.queue.as_deref()),
                 file.nats.monitored_at(&options.nats_monitoring),

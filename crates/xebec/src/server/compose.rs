@@ -25,7 +25,7 @@ use xebec_core::{
         store::Store,
     },
 };
-use xebec_delivery::{Delivery, DeliveryOptions, DeliveryParts};
+use xebec_delivery::{Delivery, DeliveryParts};
 use xebec_driver_wasm::{WasmDriver, WasmOptions};
 use xebec_engine::{Engine, EngineOptions, EngineParts};
 use xebec_environments::Table;
@@ -87,7 +87,7 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
         control: Arc::clone(&control),
         records: engine.records_port(),
         clock: clock.clone(),
-        options: DeliveryOptions::default(),
+        options: config.delivery.clone(),
     })?);
     let deliveries: Arc<dyn Deliveries> = Arc::clone(&delivery) as Arc<dyn Deliveries>;
     let schedules = Arc::new(Schedules::new(xebec_schedules::Parts {

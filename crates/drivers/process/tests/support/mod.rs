@@ -78,6 +78,15 @@ impl Place {
     }
 
     pub(crate) async fn deploy_telling(&self, function: &Function, told: &Told) -> Result<Deployed, Error> {
+        let (revision, environment, code) = self.revision(function);
+        let request =
+            Prepare { revision: &revision, environment: &environment, code: Some(code), progress: told };
+        self.driver.prepare(request).await?;
+        Ok(Deployed { revision, environment, secrets: function.secrets.clone() })
+    }
+
+    /// What a function is to the driver: its revision, environment and code.
+    pub(crate) fn revision(&self, function: &Function) -> (Arc<Revision>, Arc<Environment>, Bytes) {
         let environment = self.table.environment(&function.environment).unwrap();
         let archive = tar(&function.files);
         let mut limits = Limits { concurrency: environment.concurrency, ..Limits::default() };
@@ -100,11 +109,7 @@ impl Place {
             limits,
             read_only_root: false,
         };
-        let revision = Arc::new(Revision::new(spec));
-        let code = Some(Bytes::from(archive));
-        let request = Prepare { revision: &revision, environment: &environment, code, progress: told };
-        self.driver.prepare(request).await?;
-        Ok(Deployed { revision, environment, secrets: function.secrets.clone() })
+        (Arc::new(Revision::new(spec)), environment, archive.into())
     }
 
     /// What starts an instance of it.

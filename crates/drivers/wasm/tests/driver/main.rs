@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod command;
+mod conformance;
 mod deploy;
 mod guest;
 mod http;
