@@ -105,3 +105,9 @@ fn a_time_that_is_skipped_fires_at_the_end_of_the_gap() {
     assert_eq!(autumn, Some(at("2026-10-25T00:30:00Z")), "the first 02:30");
     assert_eq!(cron.next(at("2026-10-25T00:30:00Z")), Some(at("2026-10-26T01:30:00Z")));
 }
+
+#[test]
+fn zones_are_there_on_machines_without_any() {
+    let bundled = jiff::tz::TimeZoneDatabase::bundled();
+    assert!(bundled.get("Europe/Berlin").is_ok(), "the feature tzdb-bundle-always is off");
+}
