@@ -42,7 +42,7 @@ pub(crate) struct Facts {
     /// As images name it: `amd64`, `arm64`.
     pub(crate) architecture: String,
     pub(crate) cpus: u32,
-    /// It runs on this very kernel, and its containers' addresses are ours to reach.
+    /// It runs on this very kernel: its containers' addresses are ours to reach, our files its to bind.
     pub(crate) local: bool,
     /// It runs in a virtual machine that has a way to this machine's loopback.
     pub(crate) desktop: bool,
@@ -213,7 +213,8 @@ fn facts(info: SystemInfo, socket: PathBuf, reach: Reach, our_kernel: &str) -> R
     let has = |name: &str| options.iter().any(|option| option.split(',').any(|part| part == name));
     let rootless = has("name=rootless");
     let desktop = info.operating_system.is_some_and(|name| name.contains("Docker Desktop"));
-    let local = !rootless && !desktop && info.kernel_version.as_deref() == Some(our_kernel);
+    let here = !rootless && !desktop && info.kernel_version.as_deref() == Some(our_kernel);
+    let local = here && reach != Reach::Published;
     let unconfined = has("profile=unconfined");
     Ok(Facts {
         socket,

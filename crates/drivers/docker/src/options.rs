@@ -84,7 +84,8 @@ pub enum Reach {
     Auto,
     /// By their address on the engine's bridge.
     Bridge,
-    /// By a port that the engine publishes on this machine's loopback.
+    /// By a port that the engine publishes on this machine's loopback. Nothing else is shared with it: files
+    /// are sent to it.
     Published,
 }
 

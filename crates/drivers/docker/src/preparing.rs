@@ -25,6 +25,7 @@ impl Inner {
         let reference = reference(spec)?;
         let connected = self.engine().await?;
         check_limits(spec, &connected.facts)?;
+        check_secrets(spec, &connected.facts)?;
         let digest = &request.revision.digest;
         let noted = self.prepared.read(digest);
         let found = match &noted {
@@ -150,6 +151,17 @@ fn check_platform(reference: &Reference, found: &Found, facts: &Facts) -> Result
     );
     Err(Error::new(ErrorKind::Refused, "XB3002", message)
         .with_hint("build it for this machine's processor, or for both (docker buildx build --platform)"))
+}
+
+/// Where the engine runs elsewhere, secrets go into the container's own files.
+fn check_secrets(spec: &RevisionSpec, facts: &Facts) -> Result<(), Error> {
+    let are_files = spec.secrets.iter().any(|mount| mount.path.is_some());
+    if facts.local || !spec.read_only_root || !are_files {
+        return Ok(());
+    }
+    let message = "secrets: they cannot be brought into a read-only root, since the engine runs elsewhere";
+    Err(Error::new(ErrorKind::Refused, "XB3001", message)
+        .with_hint("leave read_only_root away, or use an engine on this machine's own kernel"))
 }
 
 /// A container's volumes stay writable, whatever its root is.

@@ -83,7 +83,13 @@ impl Inner {
         let named = CreateContainerOptionsBuilder::default().name(&name).build();
         let created = match connected.docker.create_container(Some(named), body).await {
             Err(error) if engine::status(&error) == Some(404) => return Err(unprepared(start)),
-            created => self.noted(created)?,
+            created => {
+                // It may come about though its answer got lost.
+                if created.as_ref().is_err_and(engine::is_away) {
+                    self.remove_later(name);
+                }
+                self.noted(created)?
+            }
         };
         Ok(Arc::new(Instance {
             id: start.instance.clone(),

@@ -54,10 +54,14 @@ async fn another_port_and_a_path_that_says_ready() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn through_a_published_port() {
     let Some(place) = Place::launch_with(|options| options.reach = Reach::Published).await else { return };
-    let function = Function::guest().change(|spec| {
+    let function = Function::guest().secret("/run/secrets/a", b"sent").change(|spec| {
         spec.variables.insert("GUEST_WAIT_MS".into(), "400".into());
     });
     let open = place.run(&function).await;
+    assert_eq!(open.call("/file/run/secrets/a", "").await, (200, "sent".to_owned()));
+    let read_only = function.change(|spec| spec.read_only_root = true);
+    let error = place.deploy(&read_only).await.map(drop).unwrap_err();
+    assert!(error.code == "XB3001" && error.message.starts_with("secrets:"), "{error}");
     // The engine's proxy takes connections long before anybody listens behind it.
     assert!(open.took >= Duration::from_millis(400), "{:?}", open.took);
     assert_eq!(open.call("/", "x").await, (200, "x".to_owned()));
