@@ -14,9 +14,11 @@ use xebec_sqlite::{
 /// Rows that go in one transaction at most.
 const CHUNK: usize = 2000;
 
-/// How long one transaction may delete: nobody waits much longer for the writer, and yet as much goes as may
-/// come meanwhile.
+/// How long one transaction deletes, so that nobody waits much longer for the writer.
 const STEP: Duration = Duration::from_millis(10);
+
+/// Rows that go in any case: on a slow machine, too, as many as come in a batch.
+const FEWEST: u64 = 500;
 
 /// A table, its column of times, and how a row of it is deleted.
 #[derive(Clone, Copy)]
@@ -108,7 +110,7 @@ impl Job for Trim {
                 self.more = false;
                 break;
             }
-            if began.elapsed() > STEP {
+            if change.entries.unsigned_abs() >= FEWEST && began.elapsed() > STEP {
                 self.more = true;
                 break;
             }
@@ -160,7 +162,7 @@ impl Job for DeleteWhere {
         let began = Instant::now();
         for seq in rows {
             change.remove(delete(connection, seq)?);
-            if began.elapsed() > STEP {
+            if change.entries.unsigned_abs() >= FEWEST && began.elapsed() > STEP {
                 break;
             }
         }

@@ -134,7 +134,7 @@ async fn append_one_by_one(records: &xebec_records::SqliteRecords, at: Timestamp
     eprintln!("one record appended in {:?} (p50), {:?} (p99)", took[250], took[495]);
 }
 
-/// Trims a tenth away while 10,000 a second come; tells how long either took.
+/// Trims a tenth away while up to 10,000 a second come; tells how long either took.
 async fn trim_while_appending(records: &xebec_records::SqliteRecords, total: usize, newest: Timestamp) {
     let keep = Retention { seconds: u64::MAX, entries: total as u64 * 9 / 10, bytes: u64::MAX };
     let trimming = async {
@@ -142,13 +142,12 @@ async fn trim_while_appending(records: &xebec_records::SqliteRecords, total: usi
         (records.trim(&keep).await.unwrap(), began.elapsed())
     };
     let mut longest = Duration::ZERO;
-    let mut pace = tokio::time::interval(Duration::from_millis(50));
     let mut batches = 0;
     let mut trimming = std::pin::pin!(trimming);
     let (gone, took) = loop {
         tokio::select! {
             trimmed = &mut trimming => break trimmed,
-            _ = pace.tick() => {}
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
         }
         let batch = (0..500).map(|index| record(index, 1000, newest)).collect();
         let began = Instant::now();
