@@ -4,6 +4,7 @@ use super::{
     Subject, consumer, finish, function, ids, lane, many, message, none, put, settle, take, take_one, tenant,
     until,
 };
+use std::collections::BTreeSet;
 use xebec_core::{
     InvocationId,
     message::Lane,
@@ -188,6 +189,16 @@ pub async fn delays_nobody_for_a_tenant_with_many_messages(queue: &Subject) {
         let claims = claims_until(&**queue, &[single.id], at_a_time).await;
         assert!(claims <= FEW, "one waited for {claims} claims of {crowd}");
     }
+    // Nor is the crowd held up by one that comes after it.
+    let rivals = of("rival", "f");
+    put(&**queue, &many(2 * FEW, &rivals)).await;
+    let mut served = BTreeSet::new();
+    for _ in 0..FEW {
+        let claim = take_one(&**queue).await;
+        served.insert(claim.lane.tenant.clone());
+        finish(&**queue, &[claim]).await;
+    }
+    assert_eq!(served, BTreeSet::from([tenant("acme"), tenant("rival")]));
 }
 
 /// Nor for one that fails all the time.
