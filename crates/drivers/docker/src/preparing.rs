@@ -80,7 +80,6 @@ impl Inner {
         if let Some(found) = &here {
             let built_here = found.digests.is_empty();
             if reference.digest.is_some() || built_here || self.options.pull == Pull::Missing {
-                progress.step(&format!("{reference} is here"));
                 return Ok(found.clone());
             }
         }

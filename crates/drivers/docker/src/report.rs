@@ -61,11 +61,6 @@ fn features(facts: &Facts, away: bool, options: &DockerOptions) -> Vec<Feature> 
              (not with --iptables=false)",
         ),
         host_apart(facts),
-        feature(
-            "pausing idle instances",
-            false,
-            "idle instances keep running until their keep-alive is over",
-        ),
     ]
 }
 
