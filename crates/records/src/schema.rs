@@ -114,3 +114,29 @@ INSERT INTO kept SELECT 'logs', count(*), coalesce(sum(",
 "
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xebec_sqlite::rusqlite::Connection;
+
+    #[test]
+    fn what_an_older_version_kept_is_counted() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        let rows = "
+            INSERT INTO records (id, tenant, function, received, outcome, cold, wait_us, first_byte_us, run_us,
+                                 request_bytes, response_bytes, instance, message)
+            VALUES (x'01', 1, 1, 1, 0, 0, 1, 2, 3, 4, 5, 'i', 'é');
+            INSERT INTO logs (time, function, instance, stream, text) VALUES (1, 1, 1, 0, 'line');";
+        connection.execute_batch(rows).unwrap();
+        connection.execute_batch(MIGRATIONS[1]).unwrap();
+        let kept = |name: &str| {
+            let sql = "SELECT entries, bytes FROM kept WHERE name = ?1";
+            connection.query_row(sql, [name], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+        };
+        assert_eq!((kept("records"), kept("logs")), ((1, 163), (1, 104)));
+        let attempt: u32 = connection.query_row("SELECT attempt FROM records", [], |row| row.get(0)).unwrap();
+        assert_eq!(attempt, 0);
+    }
+}
