@@ -7,10 +7,10 @@
 //! one, settled once, and never lost between two steps.
 //!
 //! Every worker follows the stream with a single consumer and knows from it what waits, runs and is dead:
-//! whose turn it is, what is due, which leases ran out. What [`Queue::list`], [`Queue::stats`],
-//! [`Queue::paused`], [`Queue::redrive`] and [`Queue::discard`] go by may therefore be a little behind what other
-//! workers wrote (milliseconds, as a rule); a worker's own writes are always in it. [`Queue::get`] and
-//! [`Queue::cancel`] ask the server.
+//! whose turn it is, what is due, which leases ran out. What `list`, `stats`,
+//! `paused`, `redrive` and `discard` go by may therefore be a little behind what other
+//! workers wrote (milliseconds, as a rule); a worker's own writes are always in it. `get` and
+//! `cancel` ask the server.
 //!
 //! With several workers, each message belongs to one of them, and the others leave it to that one for a tenth of
 //! a second; turns within a lane are then exact among the messages of one worker. That a lane or a tenant has no

@@ -67,7 +67,7 @@ enum Action {
     ///
     /// It is made without waiting, as with `xebec invoke --async`. Requests are at hand of messages in the
     /// queue, dead letters among them, and of calls whose requests the server was told to keep: keep-requests
-    /// in [records] of xebec.toml.
+    /// in `[records]` of `xebec.toml`.
     Replay {
         /// The id of the call that is made again
         id: InvocationId,

@@ -16,7 +16,7 @@ use xebec_core::{
 
 /// Have functions called at certain times
 ///
-/// Schedules of a function's own manifest ([[schedule]]) are listed here, too, as FUNCTION.NAME; deploying the
+/// Schedules of a function's own manifest (`[[schedule]]`) are listed here, too, as FUNCTION.NAME; deploying the
 /// function changes them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Schedule {
