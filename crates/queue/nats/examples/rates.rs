@@ -19,7 +19,7 @@ use xebec_core::{
 use xebec_queue_nats::{NatsOptions, NatsQueue};
 
 const IN_FLIGHT: usize = 64;
-const MESSAGES: usize = 30_000;
+const MESSAGES: usize = 4000;
 const ROUNDS: usize = 3;
 
 type Failed = Box<dyn std::error::Error>;
