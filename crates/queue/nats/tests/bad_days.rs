@@ -41,12 +41,14 @@ async fn nothing_is_lost_when_the_server_is_restarted() {
     .await;
 }
 
+/// `XEBEC_KILLS` says how often, in place of ten times.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_when_the_server_is_killed() {
     let Some(mut server) = Server::start() else { return };
     let queues = two(&server).await;
+    let kills = std::env::var("XEBEC_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
     lose_nothing(queues, async || {
-        for _ in 0..5 {
+        for _ in 0..kills {
             a_moment().await;
             server.kill();
             server.run();
