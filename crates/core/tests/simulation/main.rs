@@ -54,7 +54,7 @@ fn nothing_is_lost_and_nothing_runs_when_it_must_not() {
         world::run(seed, true);
         return;
     }
-    let seeds = number("XEBEC_SEEDS").unwrap_or(2000);
+    let seeds = number("XEBEC_SEEDS").unwrap_or(3000);
     let next = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let tallies: Vec<Tally> = std::thread::scope(|scope| {
