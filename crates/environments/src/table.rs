@@ -112,8 +112,8 @@ fn check(environment: &Environment) -> Result<(), Error> {
     if let Err(error) = names::check_dns_label("environment", &environment.name) {
         return fault(error.to_string());
     }
-    if !["process", "wasm"].contains(&environment.driver.as_str()) {
-        return fault(format!("there is no driver {:?}; use \"process\" or \"wasm\"", environment.driver));
+    if !["process", "wasm", "docker"].contains(&environment.driver.as_str()) {
+        return fault(format!("there is no driver {:?}; use process, wasm or docker", environment.driver));
     }
     if environment.concurrency == 0 {
         return fault("concurrency must be 1 or more".to_owned());
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn what_is_built_in() {
         let table = Table::builtin();
-        assert_eq!(table.names(), ["exec", "http", "node", "python", "wasi-command", "wasm"]);
+        assert_eq!(table.names(), ["exec", "http", "image", "node", "python", "wasi-command", "wasm"]);
         for name in table.names() {
             let found = table.environment(&name).unwrap();
             check(&found).unwrap();
@@ -173,7 +173,7 @@ mod tests {
         {
             assert_eq!(table.stands_in_for(image).unwrap().name, "exec", "{image}");
         }
-        assert!(table.stands_in_for("ghcr.io/openfaas/figlet:latest").is_none());
+        assert_eq!(table.stands_in_for("ghcr.io/openfaas/figlet:latest").unwrap().driver, "docker");
     }
 
     #[test]

@@ -170,7 +170,8 @@ fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
 fn none(message: String) -> Error {
     Error::new(ErrorKind::Unavailable, "XB3003", message).with_hint(
         "images need a Docker-compatible engine: install or start one (for example apt-get install docker.io) and \
-         see that this user may use its socket, or deploy the source with xebec deploy",
+         see that this user may use its socket; or deploy the source with xebec deploy, or let an environment \
+         stand in for the image: [[images]] in xebec.toml",
     )
 }
 

@@ -26,6 +26,7 @@ use xebec_core::{
     },
 };
 use xebec_delivery::{Delivery, DeliveryParts};
+use xebec_driver_docker::{DockerDriver, DockerOptions};
 use xebec_driver_wasm::{WasmDriver, WasmOptions};
 use xebec_engine::{Engine, EngineOptions, EngineParts};
 use xebec_environments::Table;
@@ -158,7 +159,8 @@ pub(crate) async fn inspect(config: &Config) -> Result<(Vec<DriverReport>, Vec<E
 
 async fn drivers(config: &Config) -> Result<Vec<Arc<dyn Driver>>, Failure> {
     let wasm = WasmDriver::new(WasmOptions::new(&config.data_directory));
-    let mut drivers: Vec<Arc<dyn Driver>> = vec![Arc::new(wasm)];
+    let docker = DockerDriver::connect(DockerOptions::new(&config.data_directory)).await?;
+    let mut drivers: Vec<Arc<dyn Driver>> = vec![Arc::new(wasm), Arc::new(docker)];
     #[cfg(target_os = "linux")]
     drivers.insert(0, Arc::new(process_driver(config).await?));
     Ok(drivers)

@@ -44,6 +44,9 @@ enum Mode {
 
 pub(super) fn process(request: &FunctionDeployment, environment: &Environment) -> Result<Process, Error> {
     let settings = Settings(&request.env_vars);
+    if environment.driver == "docker" {
+        return in_image(&settings, environment);
+    }
     let mode = mode(&settings)?;
     let command = command(request);
     let contract = contract(&settings, mode, environment)?;
@@ -68,6 +71,24 @@ pub(super) fn process(request: &FunctionDeployment, environment: &Environment) -
         in_flight_per_instance,
         contract,
         command,
+    })
+}
+
+/// The image brings its own watchdog, which reads the other settings by itself.
+fn in_image(settings: &Settings<'_>, environment: &Environment) -> Result<Process, Error> {
+    let mut contract = environment.contract.clone();
+    if let Some(port) = settings.whole_number("port")? {
+        contract.options.insert("port".to_owned(), json!(port));
+    }
+    // What OpenFaaS asks of every workload.
+    contract.options.entry("ready_path".to_owned()).or_insert_with(|| json!("/_/health"));
+    let in_flight_per_instance = settings.whole_number("max_inflight")?.filter(|limit| *limit > 0);
+    Ok(Process {
+        clocks: clocks(settings)?,
+        slots: in_flight_per_instance.unwrap_or(SLOTS_OF_SERVERS),
+        in_flight_per_instance,
+        contract,
+        command: Vec::new(),
     })
 }
 
