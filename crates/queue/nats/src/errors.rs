@@ -45,6 +45,13 @@ pub(crate) fn unanswered(waited: std::time::Duration) -> Error {
         .with_hint("whether it stored what was sent is unknown; sending it again with the same id is safe")
 }
 
+/// The connection was lost while an answer was awaited.
+pub(crate) fn cut_off() -> Error {
+    let message = "the connection to the queue's server was lost before it answered";
+    Error::new(ErrorKind::Unavailable, "XB4023", message)
+        .with_hint("whether it stored what was sent is unknown; sending it again with the same id is safe")
+}
+
 /// The code of the JetStream API and its description, for a write.
 pub(crate) fn write(code: u64, description: &str) -> Failure {
     match code {

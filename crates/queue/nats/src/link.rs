@@ -28,6 +28,8 @@ pub(crate) struct Link {
     status: watch::Sender<Status>,
     /// Counts connections.
     connected: watch::Receiver<u64>,
+    /// Counts lost connections.
+    losses: watch::Receiver<u64>,
     trouble: Arc<Mutex<Option<String>>>,
     /// The most its servers store, in bytes, where they say so.
     most: Mutex<Option<u64>>,
@@ -50,6 +52,7 @@ impl Link {
                 .with_hint("use letters, digits, `-`, `_`, and `.` between them"));
         }
         let (events, connected) = watch::channel(0);
+        let (lost, losses) = watch::channel(0);
         let trouble: Arc<Mutex<Option<String>>> = Arc::default();
         let status = watch::Sender::new(Status::Not(errors::away("not connected yet")));
         let client = connect_options(options)?
@@ -64,6 +67,9 @@ impl Link {
                 let (trouble, status) = (trouble.clone(), status.clone());
                 move |event| {
                     note(&event, &events, &trouble, &status);
+                    if matches!(event, Event::Disconnected) {
+                        lost.send_modify(|count| *count += 1);
+                    }
                     async {}
                 }
             })
@@ -74,7 +80,7 @@ impl Link {
             })?;
         let mut context = jetstream::new(client.clone());
         context.set_timeout(options.answer);
-        Ok(Self { client, context, status, connected, trouble, most: Mutex::new(None) })
+        Ok(Self { client, context, status, connected, losses, trouble, most: Mutex::new(None) })
     }
 
     /// Checks the server whenever it was connected to, and lets it be used; hands each fresh connection on.
@@ -92,8 +98,8 @@ impl Link {
             }
             match requirements::meet(&self.client, &self.context, options).await {
                 Ok(fit) => {
-                    let log =
-                        Log::new(self.client.clone(), fit.stream, &options.prefix, worker, options.answer);
+                    let (client, losses) = (self.client.clone(), self.losses.clone());
+                    let log = Log::new(client, fit.stream, &options.prefix, worker, options.answer, losses);
                     *self.most.lock() = fit.most;
                     if *self.connected.borrow() == connection {
                         self.status.send_replace(Status::Ready(Arc::new(log)));

@@ -18,7 +18,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use xebec_core::{Error, ErrorKind};
 
 /// Records that one change may consist of: the server's own bound on atomic batches.
@@ -41,6 +41,8 @@ pub(crate) struct Log {
     worker: String,
     writes: AtomicU64,
     answer: Duration,
+    /// Counts lost connections.
+    losses: watch::Receiver<u64>,
     room: Semaphore,
     batches: Semaphore,
 }
@@ -67,6 +69,7 @@ impl Log {
         prefix: &str,
         worker: &str,
         answer: Duration,
+        losses: watch::Receiver<u64>,
     ) -> Self {
         Self {
             client,
@@ -75,6 +78,7 @@ impl Log {
             worker: worker.to_owned(),
             writes: AtomicU64::new(0),
             answer,
+            losses,
             room: Semaphore::new(IN_FLIGHT),
             batches: Semaphore::new(BATCHES_IN_FLIGHT),
         }
@@ -144,7 +148,14 @@ impl Log {
 
     async fn publish(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<u64, Failure> {
         let request = Request::new().headers(headers).payload(payload).timeout(Some(self.answer));
-        let answer = self.client.send_request(subject, request).await.map_err(|e| match e.kind() {
+        // An answer that was on its way when the connection was lost never comes.
+        let mut losses = self.losses.clone();
+        losses.mark_unchanged();
+        let answer = tokio::select! {
+            answer = self.client.send_request(subject, request) => answer,
+            Ok(()) = losses.changed() => return Err(errors::cut_off().into()),
+        };
+        let answer = answer.map_err(|e| match e.kind() {
             RequestErrorKind::TimedOut => errors::unanswered(self.answer),
             RequestErrorKind::NoResponders => errors::away("its JetStream does not answer"),
             RequestErrorKind::MaxPayloadExceeded => too_large(&e),

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// How long until the stream is read again after reading failed.
-const AGAIN: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Follows the stream, reading it anew after each connection, until `fresh` ends.
 pub(crate) async fn follow(shared: &Shared, mut fresh: watch::Receiver<u64>) {
