@@ -17,8 +17,13 @@
 //! more claims than it may is exact for one worker; several, claiming in the same instant, may exceed it by what
 //! they claimed in that instant. That of messages with the same key only one runs, in order, is exact always.
 //!
-//! At most 1000 records can be accepted at once (a message, one more where it has a key, one more where it has an
-//! idempotency key): the server's own bound.
+//! Idempotency keys, pauses and the locks of messages with the same key lie in the same stream, as records of their
+//! own, those that need not stay with a time to live: so they change together with the messages they are about.
+//! At most 1000 records can be accepted at once (a message, one more where it has an idempotency key): the server's
+//! own bound.
+//!
+//! The server must be version 2.12 or newer, and sync before it acknowledges (`sync_interval: always`): both are
+//! checked whenever it is connected to.
 
 mod claim;
 mod enqueue;
