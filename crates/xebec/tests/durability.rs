@@ -4,7 +4,7 @@
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use support::{Server, eventually, http, text};
+use support::{Server, eventually, http, sink::Sink, text};
 
 const CAT: &str = "environment = \"exec\"\ncommand = [\"cat\"]\n";
 
@@ -89,6 +89,41 @@ fn a_backup_of_a_running_server_is_restored() {
     assert_eq!(restored.ok(&["invoke", "reveal"]), "s3cret");
     let again = server.cli(&["restore", backup.to_str().unwrap(), "--data-dir", data.to_str().unwrap()]);
     assert_eq!(again.status.code(), Some(1), "a data directory in use is never overwritten");
+}
+
+#[test]
+fn a_backup_holds_what_waits() {
+    let server = Server::start();
+    server.ok(&["deploy", cat("one").path().to_str().unwrap()]);
+    server.ok(&["queue", "pause", "default"]);
+    let sink = Sink::new();
+    let large = "x".repeat(300_000);
+    for body in ["small", &large] {
+        let sent = server.cli_with(
+            &["invoke", "one", "--async", "--callback", &sink.url("/"), "-H", "x-kept: yes", "-d", "-"],
+            body.as_bytes(),
+        );
+        assert!(sent.status.success(), "{}", text(&sent));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (backup, data) = (folder.path().join("backup"), folder.path().join("data"));
+    server.ok(&["backup", backup.to_str().unwrap()]);
+    server.kill();
+    let restored = xebec_restore(&backup, &data);
+    restored.ok(&["queue", "resume", "default"]);
+    eventually("both are called", || sink.count() >= 2);
+    let arrived = sink.arrived();
+    assert!(arrived.iter().any(|result| result.text().contains("small")));
+    assert!(arrived.iter().any(|result| result.text().contains(&large)), "the large one came whole");
+}
+
+fn xebec_restore(backup: &std::path::Path, data: &std::path::Path) -> Server {
+    let output = support::clean(std::process::Command::new(support::xebec()))
+        .args(["restore", backup.to_str().unwrap(), "--data-dir", data.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    Server::start_in(data, &[])
 }
 
 #[test]
