@@ -160,6 +160,10 @@ impl Deliveries for Delivery {
         self.shared.queue.resume(place).await
     }
 
+    async fn paused(&self) -> Result<Vec<Place>, Error> {
+        self.shared.queue.paused().await
+    }
+
     async fn health(&self) -> Result<(), Error> {
         self.shared.queue.health().await
     }

@@ -142,6 +142,8 @@ fn a_pause_holds_until_it_ends() {
     deploy(&server, "echo", "cat", "");
     let url = sink.url("/done");
     server.ok(&["queue", "pause", "default"]);
+    let said = server.ok(&["queue", "ls"]);
+    assert!(said.contains("the queue default is paused"), "also where nothing waits: {said}");
     submit(&server, &["echo", "-d", "a", "--callback", &url]);
     let lanes = json(&server, &["queue", "ls"]);
     assert_eq!((&lanes[0]["waiting"], &lanes[0]["paused"]), (&1.into(), &true.into()), "{lanes}");

@@ -9,7 +9,9 @@ pub use delivery::{
     AfterCall, ManifestAsync, ManifestBatch, ManifestRetry, ManifestSchedule, Receiver, Receivers,
 };
 pub use invocations::{InvocationAnswer, ReplayAnswer};
-pub use messages::{Count, DeadLetterRequest, MessageAnswer, MessageList, Preview, ScheduleRequest, name_of};
+pub use messages::{
+    Count, DeadLetterRequest, MessageAnswer, MessageList, Paused, Preview, ScheduleRequest, name_of,
+};
 pub use units::{Bytes, Span};
 
 use jiff::Timestamp;

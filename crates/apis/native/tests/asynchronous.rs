@@ -278,6 +278,8 @@ async fn queues_and_functions_pause() {
         (function("native", "removed"), false),
     ];
     assert_eq!(world.deliveries.places.lock().unwrap()[..], expected);
+    let pauses = world.send("GET", "/xebec/v1/pauses", &[], "").await.json();
+    assert_eq!(pauses, serde_json::json!([{ "function": "theirs" }]), "the queue's pause has ended");
     world.send("POST", "/xebec/v1/functions/nobody/pause", &[], "").await.error(404, "XB2002");
 }
 

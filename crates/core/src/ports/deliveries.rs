@@ -55,6 +55,9 @@ pub trait Deliveries: Send + Sync {
     /// Ends a pause.
     async fn resume(&self, place: &Place) -> Result<(), Error>;
 
+    /// What is paused, also where nothing waits.
+    async fn paused(&self) -> Result<Vec<Place>, Error>;
+
     /// Whether calls can be accepted right now.
     ///
     /// # Errors

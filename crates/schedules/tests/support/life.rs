@@ -133,6 +133,10 @@ impl<T: Deliveries + ?Sized> Deliveries for Mortal<T> {
         self.1.resume(place).await
     }
 
+    async fn paused(&self) -> Result<Vec<Place>, Error> {
+        self.1.paused().await
+    }
+
     async fn health(&self) -> Result<(), Error> {
         self.1.health().await
     }

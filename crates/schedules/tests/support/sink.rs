@@ -184,6 +184,10 @@ impl Deliveries for Sink {
         unused()
     }
 
+    async fn paused(&self) -> Result<Vec<Place>, Error> {
+        unused()
+    }
+
     async fn health(&self) -> Result<(), Error> {
         unused()
     }

@@ -9,7 +9,7 @@ use crate::{
 };
 use http::Method;
 use std::collections::BTreeMap;
-use xebec_api_native::wire::{Count, DeadLetterRequest, MessageAnswer, name_of};
+use xebec_api_native::wire::{Count, DeadLetterRequest, MessageAnswer, Paused, name_of};
 use xebec_core::{
     InvocationId,
     ports::queue::{EntryState, LaneStats},
@@ -197,10 +197,17 @@ async fn lanes(client: &Client, filter: &messages::Filter, format: Format) -> Re
         filter.queue.as_ref().is_none_or(|queue| *queue == *stats.lane.queue)
             && filter.function.as_ref().is_none_or(|name| name == name_of(&stats.lane.target))
     });
+    // A pause shows in the lines of what it holds; where nothing waits yet, it must be said all the same.
+    let pauses: Vec<Paused> =
+        if lanes.iter().all(|stats| !stats.paused) { client.get("pauses").await? } else { Vec::new() };
     output::print(format, &lanes, || {
-        if lanes.is_empty() {
+        if lanes.is_empty() && pauses.is_empty() {
             return "nothing waits, runs or is dead; `xebec invoke NAME --async` makes a call that waits here"
                 .to_owned();
+        }
+        let mut lines: Vec<String> = pauses.iter().map(paused).collect();
+        if lanes.is_empty() {
+            return lines.join("\n");
         }
         let row = |stats: &LaneStats| {
             let mut row = vec![stats.lane.queue.to_string(), name_of(&stats.lane.target).to_owned()];
@@ -208,8 +215,18 @@ async fn lanes(client: &Client, filter: &messages::Filter, format: Format) -> Re
             row
         };
         let header = ["QUEUE", "FOR", "WAITING", "DELAYED", "RUNNING", "DEAD", "OLDEST", ""];
-        output::table(&header, lanes.iter().map(row).collect())
+        lines.insert(0, output::table(&header, lanes.iter().map(row).collect()));
+        lines.join("\n")
     })
+}
+
+fn paused(place: &Paused) -> String {
+    match place {
+        Paused::Queue(name) => format!("the queue {name} is paused; `xebec queue resume {name}` ends that"),
+        Paused::Function(name) => {
+            format!("messages of {name} are paused; `xebec queue resume --function {name}` ends that")
+        }
+    }
 }
 
 async fn stats(client: &Client, format: Format) -> Result<(), Failure> {

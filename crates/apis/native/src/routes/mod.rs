@@ -133,6 +133,7 @@ fn router(state: Arc<State>) -> Router {
         .route("/functions/{name}/pause", post(queues::pause_function))
         .route("/functions/{name}/resume", post(queues::resume_function))
         .route("/queues", get(queues::list))
+        .route("/pauses", get(queues::paused))
         .route("/queues/{name}/pause", post(queues::pause))
         .route("/queues/{name}/resume", post(queues::resume))
         .route("/messages", get(messages::list))

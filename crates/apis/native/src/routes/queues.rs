@@ -5,19 +5,38 @@ use super::{
     caller::{Caller, Failure},
     messages,
 };
+use crate::wire::Paused;
 use axum::{
     Json as Answer,
     extract::{Path, State as Shared},
 };
 use http::StatusCode;
 use std::sync::Arc;
-use xebec_core::ports::queue::{LaneStats, Place};
+use xebec_core::{
+    Tenant,
+    ports::queue::{LaneStats, Place},
+};
 
 pub(super) async fn list(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
 ) -> Result<Answer<Vec<LaneStats>>, Failure> {
     Ok(Answer(state.deliveries()?.queues(Some(&caller.tenant)).await?))
+}
+
+pub(super) async fn paused(
+    caller: Caller,
+    Shared(state): Shared<Arc<State>>,
+) -> Result<Answer<Vec<Paused>>, Failure> {
+    let places = state.deliveries()?.paused().await?;
+    Ok(Answer(places.into_iter().filter_map(|place| of_tenant(place, &caller.tenant)).collect()))
+}
+
+fn of_tenant(place: Place, wanted: &Tenant) -> Option<Paused> {
+    match place {
+        Place::Queue { tenant, name } => (tenant == *wanted).then_some(Paused::Queue(name)),
+        Place::Function(key) => (key.tenant == *wanted).then(|| Paused::Function(key.name.into())),
+    }
 }
 
 pub(super) async fn pause(

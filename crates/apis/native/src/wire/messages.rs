@@ -191,6 +191,16 @@ pub struct DeadLetterRequest {
     pub rate: Option<u32>,
 }
 
+/// Something that is paused: `{"queue":"slow"}` or `{"function":"hello"}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Paused {
+    /// The queue of that name.
+    Queue(String),
+    /// The messages of the function of that name, in all queues.
+    Function(String),
+}
+
 /// How many dead letters were meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {

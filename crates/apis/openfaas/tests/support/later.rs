@@ -130,6 +130,10 @@ impl Deliveries for Later {
         super::unused()
     }
 
+    async fn paused(&self) -> Result<Vec<Place>, Error> {
+        super::unused()
+    }
+
     async fn health(&self) -> Result<(), Error> {
         Ok(())
     }
