@@ -26,8 +26,7 @@ use xebec_core::{
 /// No case waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A driver, and a revision for it whose instances stay until they are ended. What was prepared and is not
-/// live may be collected at once.
+/// A driver, and a revision for it whose instances stay until they are ended.
 pub struct Ground {
     /// The driver.
     pub driver: Arc<dyn Driver>,
@@ -37,6 +36,8 @@ pub struct Ground {
     pub environment: Arc<Environment>,
     /// Its code.
     pub code: Option<Bytes>,
+    /// Makes what was prepared so far old enough to be collected: it could belong to a deploy under way.
+    pub age: Box<dyn Fn() + Send + Sync>,
     /// Whatever must be kept while the test runs.
     pub kept: Box<dyn Any + Send + Sync>,
 }
@@ -169,6 +170,7 @@ pub async fn collects_what_is_not_live(ground: &Ground) {
     let gone = async {
         // What an instance had in use until just now may go with the next collection only.
         loop {
+            (ground.age)();
             soon(ground.driver.collect(&none)).await.unwrap();
             match ground.start().await {
                 Err(error) if error.code == "XB3005" => return,

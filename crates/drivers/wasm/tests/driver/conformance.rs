@@ -1,6 +1,9 @@
 //! The suite of the port.
 
-use crate::guest::{HELLO, Host, environment, revision};
+use crate::{
+    deploy::grow_old,
+    guest::{HELLO, Host, environment, revision},
+};
 use bytes::Bytes;
 use std::sync::Arc;
 use xebec_conformance::driver::Ground;
@@ -10,11 +13,13 @@ async fn open() -> Option<Ground> {
     let revision = Arc::new(revision(&code, |_| {}));
     let Host { driver, directory } = Host::new();
     let environment = Arc::new(environment());
+    let path = directory.path().to_owned();
     Some(Ground {
         driver: Arc::new(driver),
         revision,
         environment,
         code: Some(code),
+        age: Box::new(move || grow_old(&path)),
         kept: Box::new(directory),
     })
 }

@@ -4,7 +4,7 @@ use crate::guest::{COMMAND, HELLO, Host, environment, post, revision, text};
 use bytes::Bytes;
 use std::{
     os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 use xebec_conformance::small_disk::{fill, on_small_disk};
@@ -137,6 +137,17 @@ async fn what_was_prepared_survives_a_restart_and_a_newer_engine() {
     }
 }
 
+/// Makes all that was prepared an hour old.
+pub(crate) fn grow_old(directory: &Path) {
+    let past = SystemTime::now() - Duration::from_secs(3600);
+    for part in ["wasm", "wasm/revisions"] {
+        for file in std::fs::read_dir(directory.join(part)).unwrap() {
+            let file = std::fs::File::open(file.unwrap().path()).unwrap();
+            file.set_modified(past).unwrap();
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_nothing_points_at_is_collected() {
     let host = Host::new();
@@ -151,13 +162,7 @@ async fn only_what_nothing_points_at_is_collected() {
     assert_eq!(host.driver.collect(&|_| false).await.unwrap(), 0);
     assert_eq!(compiled(&host).len(), 2);
 
-    let past = SystemTime::now() - Duration::from_secs(3600);
-    for directory in ["wasm", "wasm/revisions"] {
-        for file in std::fs::read_dir(host.directory.path().join(directory)).unwrap() {
-            let file = std::fs::File::open(file.unwrap().path()).unwrap();
-            file.set_modified(past).unwrap();
-        }
-    }
+    grow_old(host.directory.path());
     assert!(host.driver.collect(&|revision| *revision == keep.digest).await.unwrap() > 1000);
     assert_eq!(compiled(&host).len(), 1);
     assert!(host.start(&keep).await.is_ok());
