@@ -166,6 +166,8 @@ pub async fn collects_what_is_not_live(ground: &Ground) {
     ground.start().await.unwrap().destroy().await;
     io.destroy().await;
     soon(io.exited()).await;
+    // Whoever holds an instance, ended or not, may hold its code.
+    drop(io);
     let none = |_: &Digest| false;
     let gone = async {
         // What an instance had in use until just now may go with the next collection only.
