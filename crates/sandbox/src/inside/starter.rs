@@ -47,15 +47,23 @@ struct Starter {
     own_pids: bool,
 }
 
+/// What is ignored stays so in every program that we start: SIGPIPE by Rust's runtime, SIGHUP and SIGINT by
+/// whoever started the server in the background.
+fn heed_all_signals() -> io::Result<()> {
+    for each in Signal::iterator().filter(|each| !matches!(each, Signal::SIGKILL | Signal::SIGSTOP)) {
+        // SAFETY: sets a default disposition; no handler of ours is involved.
+        unsafe { signal(each, SigHandler::SigDfl)? };
+    }
+    Ok(())
+}
+
 /// Runs until the server's end closes. With a fence, we are not in a pid namespace of the sandbox's own.
 pub(crate) fn run(socket: OwnedFd, fence: Option<Fence>) -> io::Result<()> {
     let own_pids = fence.is_none();
-    // What Rust's runtime ignores would stay ignored in every program.
-    // SAFETY: sets a default disposition; no handler of ours is involved.
-    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl)? };
     let socket = reserve_low_descriptors(socket)?;
     // Signals to every process inside are not for the starter. What it starts begins with none blocked.
     SigSet::all().thread_block()?;
+    heed_all_signals()?;
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     let children = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
