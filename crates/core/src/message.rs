@@ -81,6 +81,28 @@ pub const fn normal_priority() -> u8 {
 pub const MAX_PRIORITY: u8 = 9;
 
 impl Message {
+    /// A call with a fresh id, accepted and due now, from a caller without rights or wishes of their own.
+    pub fn new(lane: Lane, call: Call, now: Timestamp) -> Self {
+        Self {
+            id: InvocationId::new(),
+            lane,
+            revision: None,
+            call,
+            authorised: false,
+            accepted: now,
+            due: now,
+            expires: None,
+            priority: normal_priority(),
+            key: None,
+            idempotency: None,
+            retry: None,
+            guarantee: None,
+            destinations: Destinations::default(),
+            hops: 0,
+            source: Source::Call,
+        }
+    }
+
     /// What goes into storage beside the body: JSON without the bytes of an inline body.
     ///
     /// # Errors
@@ -418,27 +440,19 @@ mod tests {
         headers.append("x-a", HeaderValue::from_static("two"));
         let now = Timestamp::now();
         Message {
-            id: InvocationId::new(),
-            lane: Lane::function(DEFAULT_QUEUE, &FunctionKey::new(&Tenant::default(), "native", "f")),
-            revision: None,
-            call: Call {
-                method: "POST".into(),
-                uri: "/a?b=c".into(),
-                headers,
-                body: Payload::Inline(Bytes::from_static(b"\x00\xff")),
-            },
             authorised: true,
-            accepted: now,
-            due: now,
-            expires: None,
-            priority: normal_priority(),
-            key: None,
-            idempotency: None,
-            retry: None,
-            guarantee: None,
-            destinations: Destinations::default(),
             hops: 2,
             source: Source::Schedule("nightly".into()),
+            ..Message::new(
+                Lane::function(DEFAULT_QUEUE, &FunctionKey::new(&Tenant::default(), "native", "f")),
+                Call {
+                    method: "POST".into(),
+                    uri: "/a?b=c".into(),
+                    headers,
+                    body: Payload::Inline(Bytes::from_static(b"\x00\xff")),
+                },
+                now,
+            )
         }
     }
 

@@ -19,8 +19,7 @@ use std::collections::BTreeMap;
 use xebec_core::{
     Error, FunctionKey, InvocationId,
     message::{
-        Call, Destination, Destinations, Field, Form, Lane, Message, RESULTS_QUEUE, Recipient, Source,
-        Target, normal_priority,
+        Call, Destination, Destinations, Field, Form, Lane, Message, RESULTS_QUEUE, Recipient, Source, Target,
     },
     rules::retry::Death,
 };
@@ -90,21 +89,15 @@ async fn message(
     let expires = expiry(shared, &lane, now);
     Ok(Some(Message {
         id,
-        lane,
-        revision: None,
-        call: Call { method: "POST".into(), uri, headers, body: shared.bodies.keep_bytes(id, body).await? },
         authorised,
-        accepted: now,
-        due: now,
         expires,
-        priority: normal_priority(),
-        key: None,
-        idempotency: None,
-        retry: None,
-        guarantee: None,
-        destinations: Destinations::default(),
         hops: result.case.message.hops.saturating_add(1),
         source: Source::Result(of),
+        ..Message::new(
+            lane,
+            Call { method: "POST".into(), uri, headers, body: shared.bodies.keep_bytes(id, body).await? },
+            now,
+        )
     }))
 }
 

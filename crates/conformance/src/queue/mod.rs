@@ -43,7 +43,7 @@ use std::{
 };
 use xebec_core::{
     FunctionKey, InvocationId, Tenant,
-    message::{Call, Lane, Message, Payload, Receipt, Source, Target, normal_priority},
+    message::{Call, Lane, Message, Payload, Receipt, Target},
     ports::queue::{
         Ask, Claim, Entry, EntryQuery, LaneRules, Queue, Selection, Settled, Settlement, Verdict,
     },
@@ -309,24 +309,7 @@ pub(crate) fn message(lane: &Lane) -> Message {
         headers: http::HeaderMap::new(),
         body: Payload::Inline(Bytes::from(id.to_string())),
     };
-    Message {
-        id,
-        lane: lane.clone(),
-        revision: None,
-        call,
-        authorised: false,
-        accepted: now(),
-        due: now(),
-        expires: None,
-        priority: normal_priority(),
-        key: None,
-        idempotency: None,
-        retry: None,
-        guarantee: None,
-        destinations: xebec_core::message::Destinations::default(),
-        hops: 0,
-        source: Source::Call,
-    }
+    Message { id, ..Message::new(lane.clone(), call, now()) }
 }
 
 pub(crate) fn keyed(lane: &Lane, key: &str) -> Message {

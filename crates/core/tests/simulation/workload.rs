@@ -6,7 +6,7 @@ use std::time::Duration;
 use xebec_core::{
     FunctionKey, InvocationId, Outcome, Tenant,
     limits::Clock,
-    message::{Call, Destinations, Guarantee, Idempotency, Lane, Message, Payload, Source, Target},
+    message::{Call, Guarantee, Idempotency, Lane, Message, Payload, Target},
     outcome::{FunctionFault, PlatformFault},
     ports::queue::{BatchRules, LaneRules},
     rules::retry::{Ending, Jitter, Retry},
@@ -124,21 +124,8 @@ pub(crate) fn plain(number: u64, lane: Lane, now: Timestamp) -> Message {
     };
     Message {
         id: InvocationId(uuid::Uuid::from_u128(u128::from(number))),
-        lane,
-        revision: None,
-        call,
-        authorised: false,
-        accepted: now,
-        due: now,
-        expires: None,
-        priority: 5,
-        key: None,
-        idempotency: None,
         retry: Some(Retry::default()),
-        guarantee: None,
-        destinations: Destinations::default(),
-        hops: 0,
-        source: Source::Call,
+        ..Message::new(lane, call, now)
     }
 }
 

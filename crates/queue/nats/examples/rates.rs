@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 use xebec_core::{
-    FunctionKey, InvocationId, Tenant,
-    message::{Call, DEFAULT_QUEUE, Destinations, Lane, Message, Payload, Source, normal_priority},
+    FunctionKey, Tenant,
+    message::{Call, DEFAULT_QUEUE, Lane, Message, Payload},
     ports::{
         clock::SystemClock,
         queue::{Ask, LaneRules, Queue, Settlement, Verdict},
@@ -26,29 +26,16 @@ type Failed = Box<dyn std::error::Error>;
 
 fn message() -> Message {
     let now = Timestamp::now();
-    Message {
-        id: InvocationId::new(),
-        lane: Lane::function(DEFAULT_QUEUE, &FunctionKey::new(&Tenant::default(), "native", "f")),
-        revision: None,
-        call: Call {
+    Message::new(
+        Lane::function(DEFAULT_QUEUE, &FunctionKey::new(&Tenant::default(), "native", "f")),
+        Call {
             method: "POST".into(),
             uri: "/".to_owned(),
             headers: http::HeaderMap::new(),
             body: Payload::Inline(Bytes::from_static(&[b'x'; 256])),
         },
-        authorised: false,
-        accepted: now,
-        due: now,
-        expires: None,
-        priority: normal_priority(),
-        key: None,
-        idempotency: None,
-        retry: None,
-        guarantee: None,
-        destinations: Destinations::default(),
-        hops: 0,
-        source: Source::Call,
-    }
+        now,
+    )
 }
 
 /// Publishes to a stream of its own: acknowledged messages a second.

@@ -16,8 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 use xebec_core::{
-    FunctionKey, InvocationId, Tenant,
-    message::{Call, Lane, Message, Payload, Source, normal_priority},
+    FunctionKey, Tenant,
+    message::{Call, Lane, Message, Payload},
     ports::{
         clock::SystemClock,
         queue::{Ask, Claim, LaneRules, Queue as _, Settlement, Verdict},
@@ -68,27 +68,17 @@ fn message() -> Message {
     headers.insert("content-type", http::HeaderValue::from_static("application/json"));
     headers.insert("user-agent", http::HeaderValue::from_static("figures/1.0"));
     Message {
-        id: InvocationId::new(),
-        lane: lane(),
-        revision: None,
-        call: Call {
-            method: "POST".into(),
-            uri: "/".into(),
-            headers,
-            body: Payload::Inline(Bytes::from_static(&[b'x'; BODY])),
-        },
         authorised: true,
-        accepted: now,
-        due: now,
-        expires: None,
-        priority: normal_priority(),
-        key: None,
-        idempotency: None,
-        retry: None,
-        guarantee: None,
-        destinations: Default::default(),
-        hops: 0,
-        source: Source::Call,
+        ..Message::new(
+            lane(),
+            Call {
+                method: "POST".into(),
+                uri: "/".into(),
+                headers,
+                body: Payload::Inline(Bytes::from_static(&[b'x'; BODY])),
+            },
+            now,
+        )
     }
 }
 

@@ -23,7 +23,7 @@ use std::{
 };
 use xebec_core::{
     FunctionKey, InvocationId, Tenant,
-    message::{Call, Lane, Message, Payload, Source},
+    message::{Call, Lane, Message, Payload},
     ports::queue::{ClaimId, Place, Selection, Verdict},
     rules::retry::{Death, History},
 };
@@ -97,27 +97,18 @@ impl Bench {
 
     fn message(&self, number: u8, key: Option<u8>, delay: u64) -> Message {
         Message {
-            id: InvocationId::new(),
-            lane: lane(number),
-            revision: None,
-            call: Call {
-                method: "POST".into(),
-                uri: "/".into(),
-                headers: http::HeaderMap::new(),
-                body: Payload::Inline(bytes::Bytes::from_static(b"body")),
-            },
-            authorised: false,
-            accepted: self.time(),
             due: self.time() + Duration::from_secs(delay),
-            expires: None,
-            priority: 5,
             key: key.map(|key| format!("k{key}").into()),
-            idempotency: None,
-            retry: None,
-            guarantee: None,
-            destinations: Default::default(),
-            hops: 0,
-            source: Source::Call,
+            ..Message::new(
+                lane(number),
+                Call {
+                    method: "POST".into(),
+                    uri: "/".into(),
+                    headers: http::HeaderMap::new(),
+                    body: Payload::Inline(bytes::Bytes::from_static(b"body")),
+                },
+                self.time(),
+            )
         }
     }
 

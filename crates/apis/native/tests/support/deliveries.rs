@@ -72,26 +72,24 @@ impl Deliveries for Memory {
         let now = Timestamp::now();
         let message = Message {
             id,
-            lane: Lane::function(wishes.queue.as_deref().unwrap_or("default"), &function),
-            revision: None,
-            call: Call {
-                method: head.method.as_str().into(),
-                uri: head.uri.to_string(),
-                headers: head.headers,
-                body: Payload::Inline(body),
-            },
-            authorised: false,
-            accepted: now,
             due: now + wishes.delay.unwrap_or_default(),
-            expires: None,
             priority: wishes.priority.unwrap_or(5),
             key: wishes.key,
             idempotency: wishes.idempotency,
             retry: wishes.retry,
             guarantee: wishes.guarantee,
             destinations: wishes.destinations,
-            hops: 0,
             source,
+            ..Message::new(
+                Lane::function(wishes.queue.as_deref().unwrap_or("default"), &function),
+                Call {
+                    method: head.method.as_str().into(),
+                    uri: head.uri.to_string(),
+                    headers: head.headers,
+                    body: Payload::Inline(body),
+                },
+                now,
+            )
         };
         let state = EntryState::Waiting { due: message.due };
         entries.insert(id, Entry { message, history: History::default(), state, why: None });

@@ -59,26 +59,18 @@ impl Deliveries for Later {
         let now = Timestamp::now();
         let message = Message {
             id,
-            lane: Lane::function("default", &function),
-            revision: None,
-            call: Call {
-                method: parts.method.as_str().into(),
-                uri: parts.uri.to_string(),
-                headers: parts.headers.clone(),
-                body: Payload::Inline(body.clone()),
-            },
-            authorised: false,
-            accepted: now,
-            due: now,
-            expires: None,
-            priority: 5,
-            key: None,
-            idempotency: None,
-            retry: None,
-            guarantee: None,
             destinations: wishes.destinations.clone(),
-            hops: 0,
             source,
+            ..Message::new(
+                Lane::function("default", &function),
+                Call {
+                    method: parts.method.as_str().into(),
+                    uri: parts.uri.to_string(),
+                    headers: parts.headers.clone(),
+                    body: Payload::Inline(body.clone()),
+                },
+                now,
+            )
         };
         let body = String::from_utf8(body.to_vec()).unwrap();
         self.accepted.lock().unwrap().push(Accepted { id, principal, parts, body, wishes, message });

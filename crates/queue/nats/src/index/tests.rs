@@ -2,7 +2,7 @@ use super::*;
 use crate::wire::{Holder, Run, Write};
 use xebec_core::{
     FunctionKey,
-    message::{Call, Destinations, Message, Source, normal_priority},
+    message::{Call, Message},
 };
 
 const LEASE: Duration = Duration::from_secs(10);
@@ -22,27 +22,17 @@ fn index() -> Index {
 fn message(key: Option<&str>) -> Message {
     let due = Timestamp::UNIX_EPOCH;
     Message {
-        id: InvocationId::new(),
-        lane: Lane::function("default", &FunctionKey::new(&Tenant::default(), "native", "f")),
-        revision: None,
-        call: Call {
-            method: "POST".into(),
-            uri: "/".to_owned(),
-            headers: http::HeaderMap::new(),
-            body: Payload::Inline(Bytes::from_static(b"body")),
-        },
-        authorised: false,
-        accepted: due,
-        due,
-        expires: None,
-        priority: normal_priority(),
         key: key.map(Into::into),
-        idempotency: None,
-        retry: None,
-        guarantee: None,
-        destinations: Destinations::default(),
-        hops: 0,
-        source: Source::Call,
+        ..Message::new(
+            Lane::function("default", &FunctionKey::new(&Tenant::default(), "native", "f")),
+            Call {
+                method: "POST".into(),
+                uri: "/".to_owned(),
+                headers: http::HeaderMap::new(),
+                body: Payload::Inline(Bytes::from_static(b"body")),
+            },
+            due,
+        )
     }
 }
 

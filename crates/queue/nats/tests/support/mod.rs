@@ -14,8 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 use xebec_core::{
-    FunctionKey, InvocationId, Tenant,
-    message::{Call, Destinations, Lane, Message, Payload, Source, normal_priority},
+    FunctionKey, Tenant,
+    message::{Call, Lane, Message, Payload},
     ports::clock::SystemClock,
 };
 use xebec_queue_nats::{NatsOptions, NatsQueue};
@@ -195,27 +195,14 @@ impl Drop for Server {
 /// A message for a function of a tenant.
 pub fn message(tenant: &str, name: &str) -> Message {
     let now = Timestamp::now();
-    Message {
-        id: InvocationId::new(),
-        lane: Lane::function("default", &FunctionKey::new(&Tenant::new(tenant), "native", name)),
-        revision: None,
-        call: Call {
+    Message::new(
+        Lane::function("default", &FunctionKey::new(&Tenant::new(tenant), "native", name)),
+        Call {
             method: "POST".into(),
             uri: "/".to_owned(),
             headers: http::HeaderMap::new(),
             body: Payload::Inline(Bytes::from_static(b"hello")),
         },
-        authorised: false,
-        accepted: now,
-        due: now,
-        expires: None,
-        priority: normal_priority(),
-        key: None,
-        idempotency: None,
-        retry: None,
-        guarantee: None,
-        destinations: Destinations::default(),
-        hops: 0,
-        source: Source::Call,
-    }
+        now,
+    )
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use std::{path::Path, sync::Arc, time::Duration};
 use xebec_core::{
-    FunctionKey, InvocationId, Tenant,
-    message::{Call, Lane, Message, Payload, Source, normal_priority},
+    FunctionKey, Tenant,
+    message::{Call, Lane, Message, Payload},
     ports::{
         clock::SystemClock,
         queue::{Ask, Claim, Queue as _, Settled, Settlement, Verdict},
@@ -32,22 +32,12 @@ pub(crate) fn message(lane: &Lane, body: impl Into<Bytes>) -> Message {
     let mut headers = http::HeaderMap::new();
     headers.insert("content-type", http::HeaderValue::from_static("application/json"));
     Message {
-        id: InvocationId::new(),
-        lane: lane.clone(),
-        revision: None,
-        call: Call { method: "POST".into(), uri: "/".into(), headers, body: Payload::Inline(body.into()) },
         authorised: true,
-        accepted: now,
-        due: now,
-        expires: None,
-        priority: normal_priority(),
-        key: None,
-        idempotency: None,
-        retry: None,
-        guarantee: None,
-        destinations: Default::default(),
-        hops: 0,
-        source: Source::Call,
+        ..Message::new(
+            lane.clone(),
+            Call { method: "POST".into(), uri: "/".into(), headers, body: Payload::Inline(body.into()) },
+            now,
+        )
     }
 }
 

@@ -2,7 +2,7 @@ mod naive;
 
 use super::*;
 use crate::{
-    message::{Call, Destinations, Payload, Source, normal_priority},
+    message::{Call, Payload},
     names::FunctionKey,
     ports::queue::{BatchRules, Claim, EntryQuery, Held, Selection, Settled, Settlement, Verdict},
 };
@@ -35,24 +35,7 @@ fn message(number: u64, lane: &Lane, at: Moment) -> Message {
         headers: HeaderMap::new(),
         body: Payload::Inline(Bytes::from_static(b"x")),
     };
-    Message {
-        id: id(number),
-        lane: lane.clone(),
-        revision: None,
-        call,
-        authorised: false,
-        accepted: at.now,
-        due: at.now,
-        expires: None,
-        priority: normal_priority(),
-        key: None,
-        idempotency: None,
-        retry: None,
-        guarantee: None,
-        destinations: Destinations::default(),
-        hops: 0,
-        source: Source::Call,
-    }
+    Message { id: id(number), ..Message::new(lane.clone(), call, at.now) }
 }
 
 fn keyed(number: u64, key: &str, at: Moment) -> Message {
