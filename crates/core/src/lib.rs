@@ -15,6 +15,7 @@ pub mod document;
 pub mod environment;
 pub mod error;
 pub mod function;
+pub mod headers;
 pub mod invocation;
 pub mod limits;
 pub mod log;

@@ -2,10 +2,11 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{self, CONNECTION, RETRY_AFTER},
+    header::{self, RETRY_AFTER},
 };
 use jiff::Timestamp;
 use std::time::Duration;
+use xebec_core::headers::named_by_connection;
 
 /// Which call's result a message is.
 pub(crate) const RESULT_OF: HeaderName = HeaderName::from_static("x-xebec-result-of");
@@ -40,17 +41,8 @@ pub(crate) fn is_of_the_connection(name: &HeaderName) -> bool {
 
 /// Takes away what belongs to the connection it came over.
 pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| name.trim().parse().ok())
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
+    for name in named_by_connection(headers) {
+        headers.remove(name);
     }
     for name in &OF_THE_CONNECTION {
         headers.remove(name);

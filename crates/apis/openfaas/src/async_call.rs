@@ -3,10 +3,8 @@
 
 use crate::{
     ASYNC_CALLS, OpenFaas,
-    call::{CALL_ID, DURATION, SERVED_BY, START_TIME, Target, id_value, prepare_headers, seconds},
+    call::{CALL_ID, Callee, DURATION, SERVED_BY, START_TIME, Target, id_value, prepare_headers, seconds},
     errors,
-    metrics::CallLabels,
-    names::{FUNCTION_SPACE, tenant_of},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use jiff::Timestamp;
@@ -16,7 +14,6 @@ use xebec_core::{
     Body, InvocationId,
     auth::Principal,
     message::{Destination, Destinations, Field, Form, Recipient, Submission},
-    names::Address,
     ports::{deliveries::Deliveries, door::Peer},
 };
 
@@ -53,17 +50,12 @@ impl OpenFaas {
     ) -> Response<Body> {
         let uri = std::mem::take(request.uri_mut());
         let Some(target) = Target::of(&uri, ASYNC_CALLS) else { return errors::no_such_route() };
-        let labels = CallLabels { name: target.name, namespace: target.namespace };
-        let address = Address::new(FUNCTION_SPACE, &tenant_of(target.namespace), target.name);
         // The original accepts calls of functions that it does not know, and drops them later. Its clients take any
         // 2xx for success, and everything else for a failure that they report: so they learn of a wrong name.
-        let Some(function) = self.control.at(&address) else {
-            return errors::cannot_call(target.name, target.namespace);
+        let Callee { labels, address, function, principal } = match self.callee(&target, &mut request) {
+            Ok(callee) => callee,
+            Err(refusal) => return *refusal,
         };
-        let Some(inner) = target.inner() else { return errors::no_such_route() };
-        *request.uri_mut() = inner;
-
-        let principal = request.extensions().get::<Principal>().cloned().unwrap_or(Principal::Anonymous);
         let anonymous = principal == Principal::Anonymous;
         let peer = request.extensions().get::<Peer>().copied();
         let start_time = HeaderValue::from(u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(0));

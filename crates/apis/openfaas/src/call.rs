@@ -16,7 +16,8 @@ use std::{
     time::Instant,
 };
 use xebec_core::{
-    Answer, Body, BodyError, Invocation, InvocationId, auth::Principal, names::Address, ports::door::Peer,
+    Answer, Body, BodyError, FunctionKey, Invocation, InvocationId, auth::Principal,
+    headers::named_by_connection, names::Address, ports::door::Peer,
 };
 
 pub(crate) const CALL_ID: HeaderName = HeaderName::from_static("x-call-id");
@@ -50,15 +51,10 @@ impl OpenFaas {
         if !may_be_called_with(request.method()) {
             return errors::no_such_method(METHODS);
         }
-        let labels = CallLabels { name: target.name, namespace: target.namespace };
-        let address = Address::new(FUNCTION_SPACE, &tenant_of(target.namespace), target.name);
-        let Some(function) = self.control.at(&address) else {
-            return errors::cannot_call(target.name, target.namespace);
+        let Callee { labels, address, function, principal } = match self.callee(&target, &mut request) {
+            Ok(callee) => callee,
+            Err(refusal) => return *refusal,
         };
-        let Some(inner) = target.inner() else { return errors::no_such_route() };
-        *request.uri_mut() = inner;
-
-        let principal = request.extensions().get::<Principal>().cloned().unwrap_or(Principal::Anonymous);
         let anonymous = principal == Principal::Anonymous;
         let mut invocation = Invocation::new(function, principal, request);
         let since = Instant::now();
@@ -82,6 +78,33 @@ impl OpenFaas {
         headers.insert(SERVED_BY, self.served_by.clone());
         response
     }
+}
+
+impl OpenFaas {
+    /// Who is called and by whom; the request's URI becomes what the function shall see.
+    pub(crate) fn callee<'a>(
+        &self,
+        target: &Target<'a>,
+        request: &mut Request<Body>,
+    ) -> Result<Callee<'a>, Box<Response<Body>>> {
+        let labels = CallLabels { name: target.name, namespace: target.namespace };
+        let address = Address::new(FUNCTION_SPACE, &tenant_of(target.namespace), target.name);
+        let Some(function) = self.control.at(&address) else {
+            return Err(Box::new(errors::cannot_call(target.name, target.namespace)));
+        };
+        let Some(inner) = target.inner() else { return Err(Box::new(errors::no_such_route())) };
+        *request.uri_mut() = inner;
+        let principal = request.extensions().get::<Principal>().cloned().unwrap_or(Principal::Anonymous);
+        Ok(Callee { labels, address, function, principal })
+    }
+}
+
+/// Who is called, and by whom.
+pub(crate) struct Callee<'a> {
+    pub(crate) labels: CallLabels<'a>,
+    pub(crate) address: Address,
+    pub(crate) function: FunctionKey,
+    pub(crate) principal: Principal,
 }
 
 /// What a call's URI says.
@@ -191,16 +214,8 @@ fn pass_on(answer: Answer, asked_type: Option<HeaderValue>, running: Running) ->
 
 /// Drops the headers of one connection, and those that `Connection` names. An upgrade keeps its two.
 fn drop_hop_by_hop(headers: &mut HeaderMap, upgrades: impl FnOnce(&HeaderMap) -> bool) {
-    if headers.contains_key(header::CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .filter_map(|connection| connection.to_str().ok())
-            .flat_map(|connection| connection.split(','))
-            .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-            .filter(|name| !HOP_BY_HOP.contains(name))
-            .collect();
-        for name in named {
+    for name in named_by_connection(headers) {
+        if !HOP_BY_HOP.contains(&name) {
             headers.remove(name);
         }
     }

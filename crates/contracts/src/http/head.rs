@@ -6,7 +6,7 @@ use ::http::{
 };
 use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
-use xebec_core::Body;
+use xebec_core::{Body, headers::named_by_connection};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -81,20 +81,12 @@ fn lists(value: &HeaderValue, item: &str) -> bool {
 }
 
 fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            .filter(|name| *name != HOST && *name != CONTENT_LENGTH && *name != "close")
-            .collect();
-        for name in named {
+    for name in named_by_connection(headers) {
+        if name != HOST && name != CONTENT_LENGTH && name != "close" {
             headers.remove(name);
         }
-        headers.remove(CONNECTION);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
         headers.remove(name);
     }
 }
