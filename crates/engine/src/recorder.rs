@@ -31,7 +31,14 @@ const FOLLOW_BOUND: usize = 128;
 const REQUEST_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A record, and its call's request where that is kept.
-type Entry = (InvocationRecord, Option<Box<Call>>);
+type Entry = (InvocationRecord, Option<Weighed>);
+
+/// A request that waits to be written.
+struct Weighed {
+    call: Box<Call>,
+    /// What it counts of [`REQUEST_BYTES`].
+    bytes: u64,
+}
 
 /// Some records in the order in which they came.
 struct Chunk {
@@ -61,10 +68,10 @@ impl Recorder {
                 let mut requests = Vec::new();
                 let mut records = Vec::with_capacity(taken.entries.len());
                 let mut bytes = 0;
-                for (record, call) in taken.entries {
-                    if let Some(call) = call {
-                        bytes += weight(&call);
-                        requests.push(KeptRequest { id: record.id, call: *call });
+                for (record, request) in taken.entries {
+                    if let Some(request) = request {
+                        bytes += request.bytes;
+                        requests.push(KeptRequest { id: record.id, call: *request.call });
                     }
                     records.push(record);
                 }
@@ -82,21 +89,24 @@ impl Recorder {
     /// Takes a record, and its call's request if that is kept; they are written soon. Tells whether there was
     /// room for the record.
     pub(crate) fn record(&self, record: InvocationRecord, request: Option<Call>) -> bool {
-        let request = request.filter(|call| {
-            let bytes = weight(call);
-            let fits = self.request_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= REQUEST_BYTES;
-            if !fits {
-                self.request_bytes.fetch_sub(bytes, Ordering::Relaxed);
-                self.requests_dropped.fetch_add(1, Ordering::Relaxed);
-            }
-            fits
-        });
-        let bytes = request.as_ref().map_or(0, weight);
-        let room = self.batch.push((record, request.map(Box::new)));
+        let request = request.and_then(|call| self.weigh(call));
+        let bytes = request.as_ref().map_or(0, |request| request.bytes);
+        let room = self.batch.push((record, request));
         if !room {
             self.request_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
         room
+    }
+
+    /// Counts a request; `None` where there is no room for it.
+    fn weigh(&self, call: Call) -> Option<Weighed> {
+        let bytes = weight(&call);
+        if self.request_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= REQUEST_BYTES {
+            return Some(Weighed { call: Box::new(call), bytes });
+        }
+        self.request_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.requests_dropped.fetch_add(1, Ordering::Relaxed);
+        None
     }
 
     /// Records that were not kept.
