@@ -4,11 +4,11 @@
 mod support;
 
 use serde_json::Value;
-use std::io::Write as _;
 use support::{
     Server, eventually, exchange, http,
     nats::Nats,
     sink::{Reply, Sink},
+    small_disk::SmallDisk,
 };
 
 const CAT: &str = "environment = \"exec\"\ncommand = [\"cat\"]\n";
@@ -191,28 +191,14 @@ fn a_chain_without_end_is_a_dead_letter() {
 
 #[test]
 fn a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing() {
-    if !rustix::process::geteuid().is_root() {
-        xebec_skipped::skipped!("mounting a small disk needs root");
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let mount = folder.path().to_str().unwrap();
-    let run = |program: &str, arguments: &[&str]| {
-        std::process::Command::new(program).args(arguments).status().is_ok_and(|status| status.success())
-    };
-    if !run("mount", &["-t", "tmpfs", "-o", "size=32m", "tmpfs", mount]) {
-        xebec_skipped::skipped!("a tmpfs cannot be mounted here");
-        return;
-    }
-    let server = Server::start_in(&folder.path().join("data"), &[]);
+    let Some(disk) = SmallDisk::mount(32) else { return };
+    let server = Server::start_in(&disk.path().join("data"), &[]);
     cat(&server, "f", "");
     server.ok(&["queue", "pause", "default"]);
     let sink = Sink::new();
     let callback = [("x-xebec-callback", &*sink.url("/"))];
     let mut kept: Vec<_> = (0..20).map(|_| accepted(&server, "f", &callback, b"kept")).collect();
-    let filler = folder.path().join("filler");
-    let mut file = std::fs::File::create(&filler).unwrap();
-    while file.write_all(&[0; 4096]).is_ok() {}
+    let filler = disk.fill();
     let mut refused = None;
     for _ in 0..200 {
         let (status, id) = submit(&server, "f", &callback, &[b'x'; 60_000]);
@@ -225,14 +211,12 @@ fn a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing() {
         }
     }
     let listed = server.ok(&["queue", "ls"]);
-    drop(file);
     std::fs::remove_file(&filler).unwrap();
     server.ok(&["queue", "resume", "default"]);
     let all = || sink.count() >= kept.len();
     eventually("what was accepted is called", all);
     let after = submit(&server, "f", &callback, b"again").0;
     drop(server);
-    assert!(run("umount", &["-l", mount]));
     assert_eq!(refused, Some(503), "it says that it is full");
     assert!(listed.contains("default"), "reads go on: {listed}");
     assert_eq!(after, 202, "it goes on when there is room again");

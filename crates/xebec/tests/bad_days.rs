@@ -8,7 +8,7 @@ use std::{
     net::TcpStream,
     time::Instant,
 };
-use support::{Server, eventually, exchange, has, http, text};
+use support::{Server, eventually, exchange, has, http, small_disk::SmallDisk, text};
 
 fn outcome(server: &Server, name: &str, body: &[u8]) -> (u16, String, String) {
     let url = format!("{}/xebec/v1/functions/{name}/invoke", server.url);
@@ -321,24 +321,10 @@ fn a_slow_client_is_let_go() {
 
 #[test]
 fn a_full_disk_is_said_and_reads_go_on() {
-    if !rustix::process::geteuid().is_root() {
-        xebec_skipped::skipped!("mounting a small disk needs root");
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let mount = folder.path().to_str().unwrap();
-    let run = |program: &str, arguments: &[&str]| {
-        std::process::Command::new(program).args(arguments).status().is_ok_and(|status| status.success())
-    };
-    if !run("mount", &["-t", "tmpfs", "-o", "size=24m", "tmpfs", mount]) {
-        xebec_skipped::skipped!("a tmpfs cannot be mounted here");
-        return;
-    }
-    let server = Server::start_in(&folder.path().join("data"), &[]);
+    let Some(disk) = SmallDisk::mount(24) else { return };
+    let server = Server::start_in(&disk.path().join("data"), &[]);
     server.deploy("name = \"cat\"\nenvironment = \"exec\"\ncommand = [\"cat\"]\n", &[("unused", "x")]);
-    let filler = folder.path().join("filler");
-    let mut file = std::fs::File::create(&filler).unwrap();
-    while file.write_all(&[0; 4096]).is_ok() {}
+    let filler = disk.fill();
     let full = support::function(
         "name = \"more\"\nenvironment = \"exec\"\ncommand = [\"cat\"]\n",
         &[("big", &"x".repeat(200_000))],
@@ -346,11 +332,9 @@ fn a_full_disk_is_said_and_reads_go_on() {
     let refused = server.cli(&["deploy", full.path().to_str().unwrap()]);
     let said = text(&refused);
     let reads = server.ok(&["ls"]);
-    drop(file);
     std::fs::remove_file(&filler).unwrap();
     let again = server.cli(&["deploy", full.path().to_str().unwrap()]);
     drop(server);
-    assert!(run("umount", &["-l", mount]));
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("XB4002"), "{said}");
     assert!(reads.contains("cat"), "{reads}");

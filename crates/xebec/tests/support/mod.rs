@@ -4,6 +4,7 @@
 
 pub mod nats;
 pub mod sink;
+pub mod small_disk;
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
