@@ -197,9 +197,7 @@ async fn lanes(client: &Client, filter: &messages::Filter, format: Format) -> Re
         filter.queue.as_ref().is_none_or(|queue| *queue == *stats.lane.queue)
             && filter.function.as_ref().is_none_or(|name| name == name_of(&stats.lane.target))
     });
-    // A pause shows in the lines of what it holds; where nothing waits yet, it must be said all the same.
-    let pauses: Vec<Paused> =
-        if lanes.iter().all(|stats| !stats.paused) { client.get("pauses").await? } else { Vec::new() };
+    let pauses: Vec<Paused> = client.get("pauses").await?;
     output::print(format, &lanes, || {
         if lanes.is_empty() && pauses.is_empty() {
             return "nothing waits, runs or is dead; `xebec invoke NAME --async` makes a call that waits here"
