@@ -3,10 +3,10 @@
 
 use crate::world::*;
 use std::{
-    io::Write,
+    io::{Read, Write},
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
 };
 use tokio::io::AsyncReadExt;
 use xebec_sandbox::{Bind, SandboxError};
@@ -20,24 +20,10 @@ fn again(before: &[&str], map: &str, setpriv: &str, tests: &str) -> Option<Strin
         skipped!("needs root");
         return None;
     }
-    let mut output = inside(before, map, setpriv, tests);
-    // Now and then a kernel gives the shell no rights over its new namespace: nothing of ours has run by then.
-    for _ in 0..5 {
-        if !String::from_utf8_lossy(&output.stderr).contains("max_user_namespaces: Permission denied") {
-            break;
-        }
-        output = inside(before, map, setpriv, tests);
-    }
-    let (said, complained) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.contains("test result: ok"), "{said}\n{complained}");
-    Some(complained.into_owned())
-}
-
-fn inside(before: &[&str], map: &str, setpriv: &str, tests: &str) -> Output {
-    // Once it is mapped, executing a shell gives it the rights that it needs to forbid further namespaces.
-    let script = "read go && exec sh -c \"echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv $0 $1 \
-        $2 --nocapture\"";
+    // Once it is mapped, executing a shell gives it the rights that it needs to forbid further namespaces. A shell
+    // takes on the id that it finds at its start: the map must not come in the middle of that, so it tells when.
+    let script = "echo there && read go && exec sh -c \"echo 0 > /proc/sys/user/max_user_namespaces && exec \
+        setpriv $0 $1 $2 --nocapture\"";
     let mut command = Command::new("setpriv");
     command.args(before).args(["unshare", "-U", "--keep-caps", "sh", "-c", script, setpriv]);
     let mut child = command
@@ -50,17 +36,16 @@ fn inside(before: &[&str], map: &str, setpriv: &str, tests: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Once it is the shell, it has its namespace and waits.
+    child.stdout.as_mut().unwrap().read_exact(&mut [0; "there\n".len()]).expect("it gets its namespace");
     let theirs = format!("/proc/{}", child.id());
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while std::fs::read_to_string(format!("{theirs}/comm")).unwrap() != "sh\n" {
-        assert!(std::time::Instant::now() < deadline, "it gets its namespace");
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
     std::fs::write(format!("{theirs}/uid_map"), map).unwrap();
     std::fs::write(format!("{theirs}/gid_map"), map).unwrap();
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
-    child.wait_with_output().unwrap()
+    let output = child.wait_with_output().unwrap();
+    let (said, complained) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("test result: ok"), "{said}\n{complained}");
+    Some(complained.into_owned())
 }
 
 const BARE: &str = "--exact bare::on_bare_ground";
