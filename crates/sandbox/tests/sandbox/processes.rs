@@ -193,9 +193,10 @@ async fn ports_and_sockets_inside_are_reached() {
     assert!(matches!(&missing, SandboxError::System(error) if error.kind() == std::io::ErrorKind::NotFound));
 
     let serve = "import socket,threading\n\
-        def serve(s):\n  s.listen()\n  while True:\n    c,_=s.accept(); c.sendall(c.recv(9).upper()); c.close()\n\
+        def serve(s):\n  while True:\n    c,_=s.accept(); c.sendall(c.recv(9).upper()); c.close()\n\
         a=socket.socket(); a.bind(('127.0.0.1',80))\n\
         b=socket.socket(socket.AF_UNIX); b.bind('/run/xebec/s')\n\
+        a.listen(); b.listen()\n\
         threading.Thread(target=serve,args=(a,)).start(); threading.Thread(target=serve,args=(b,)).start()\n\
         print('up',flush=True)";
     let mut server = sandbox.spawn(exec(&["python3", "-c", serve])).await.unwrap();
