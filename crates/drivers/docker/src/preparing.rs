@@ -134,8 +134,12 @@ impl Inner {
 pub(crate) fn reference(spec: &RevisionSpec) -> Result<Reference, Error> {
     match &spec.workload {
         Workload::Image { reference } => Reference::read(reference),
-        _ => Err(Error::new(ErrorKind::Refused, "XB3001", "workload: the docker driver runs images only")
-            .with_hint("name an image, or an environment that runs code")),
+        _ => Err(Error::new(
+            ErrorKind::Refused,
+            "XB3001",
+            "workload: the docker driver runs images, not pods or code",
+        )
+        .with_hint("name an image, or an environment that runs code")),
     }
 }
 

@@ -90,15 +90,24 @@ impl Place {
         self.deploy_telling(function, &Told::default()).await
     }
 
-    /// As the engine does: accept, pin, prepare.
-    pub(crate) async fn deploy_telling(&self, function: &Function, told: &Told) -> Result<Deployed, Error> {
+    /// What a function is to the driver, accepted and pinned.
+    pub(crate) async fn revision(
+        &self,
+        function: &Function,
+        told: &Told,
+    ) -> Result<(Arc<Revision>, Arc<Environment>), Error> {
         let environment = Arc::new(environment());
         let mut spec = function.spec();
         self.driver.accepts(&Revision::new(spec.clone()), &environment)?;
         if function.pinned {
             self.driver.pin(&mut spec, told).await?;
         }
-        let revision = Arc::new(Revision::new(spec));
+        Ok((Arc::new(Revision::new(spec)), environment))
+    }
+
+    /// As the engine does: accept, pin, prepare.
+    pub(crate) async fn deploy_telling(&self, function: &Function, told: &Told) -> Result<Deployed, Error> {
+        let (revision, environment) = self.revision(function, told).await?;
         let request = Prepare { revision: &revision, environment: &environment, code: None, progress: told };
         self.driver.prepare(request).await?;
         Ok(Deployed { revision, environment, secrets: function.secrets.clone() })
