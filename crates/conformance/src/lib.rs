@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod blobs;
+pub mod container_engine;
 pub mod driver;
 pub mod logs;
 pub mod memory_queue;

@@ -63,7 +63,13 @@ impl Server {
 
     /// Starts one, or tells what it said when it ended.
     pub fn try_start_in(data: &Path, arguments: &[&str]) -> Result<Self, String> {
+        Self::try_start_as(data, arguments, &[])
+    }
+
+    /// The same, with variables.
+    pub fn try_start_as(data: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Self, String> {
         let mut process = clean(Command::new(xebec()))
+            .envs(variables.iter().copied())
             .args(["up", "--log-format", "json", "--data-dir"])
             .arg(data)
             .args(if arguments.contains(&"--listen") { &[][..] } else { &["--listen", "127.0.0.1:0"] })

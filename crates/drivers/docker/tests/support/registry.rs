@@ -1,6 +1,5 @@
 //! A registry of the tests' own: Debian's, on a free port, with one user.
 
-use super::engine::in_path;
 use std::{
     fs,
     net::TcpListener,
@@ -32,7 +31,7 @@ pub(crate) struct Registry {
 impl Registry {
     /// `None`, with a sentence, where there is none to run.
     pub(crate) async fn launch() -> Option<Self> {
-        if !in_path("docker-registry") {
+        if !xebec_conformance::container_engine::in_path("docker-registry") {
             xebec_skipped::skipped!("this machine has no docker-registry");
             return None;
         }
