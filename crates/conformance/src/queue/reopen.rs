@@ -5,6 +5,7 @@ use super::{
     ids_of, in_ms, in_state, lane, many, message, none, put, settle, take, take_one, tenant,
 };
 use futures_util::future::BoxFuture;
+use jiff::SignedDuration;
 use std::{any::Any, sync::Arc};
 use xebec_core::{
     message::{Idempotency, Message, Receipt},
@@ -97,9 +98,11 @@ pub async fn keeps_what_it_answered(lives: &mut Lives) {
 /// That of acceptance, and that of claims.
 pub async fn keeps_the_order(lives: &mut Lives) {
     let f = lane("f");
+    let start = in_ms(0);
     let of = |priority, ms, key: Option<&str>| Message {
         priority,
-        due: in_ms(ms),
+        // Measured from one moment: opening again may take seconds.
+        due: start + SignedDuration::from_millis(ms),
         key: key.map(Into::into),
         ..message(&f)
     };
