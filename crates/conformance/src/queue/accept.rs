@@ -1,8 +1,8 @@
 //! Accepting messages.
 
 use super::{
-    Subject, all, finish, gone, keyed, lane, many, message, none, now, put, seen, take, take_one, these,
-    until,
+    PATIENCE, Subject, all, finish, gone, keyed, lane, many, message, none, now, put, seen, take, take_one,
+    these, until,
 };
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -181,7 +181,7 @@ pub async fn remembers_a_key_for_its_window(queue: &Subject) {
         !receipt.duplicate
     })
     .await;
-    assert!(now() < ends + Duration::from_secs(20), "it was remembered for too long");
+    assert!(now() < ends + 2 * PATIENCE, "it was remembered for too long");
     let third = queue.enqueue(vec![once(&f, "k", 60_000)]).await.unwrap();
     assert_eq!(third, [Receipt { id: second, duplicate: true }], "from then on it is the second one's");
 }

@@ -198,8 +198,8 @@ pub async fn redrives_as_if_they_were_new(queue: &Subject) {
 pub async fn redrives_no_faster_than_asked(queue: &Subject) {
     let died = many(6, &lane("f"));
     bury(&**queue, &died).await;
-    assert_eq!(queue.redrive(&Selection::default(), Some(4)).await.unwrap(), 6);
     let began = Instant::now();
+    assert_eq!(queue.redrive(&Selection::default(), Some(4)).await.unwrap(), 6);
     let (mut order, mut times) = (Vec::new(), Vec::new());
     for _ in 0..died.len() {
         let claim = take_one(&**queue).await;

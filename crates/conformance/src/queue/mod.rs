@@ -45,7 +45,7 @@ use xebec_core::{
     FunctionKey, InvocationId, Tenant,
     message::{Call, Lane, Message, Payload, Receipt, Target},
     ports::queue::{
-        Ask, Claim, Entry, EntryQuery, LaneRules, Queue, Selection, Settled, Settlement, Verdict,
+        Ask, Claim, Entry, EntryQuery, LaneRules, Place, Queue, Selection, Settled, Settlement, Verdict,
     },
     rules::retry::{Death, History},
 };
@@ -354,6 +354,15 @@ pub(crate) async fn put(queue: &dyn Queue, messages: &[Message]) {
     if let Some(last) = messages.last() {
         seen(queue, &last.id).await;
     }
+}
+
+/// Sends messages of one lane so that a claim sees all of them, or none.
+pub(crate) async fn put_at_once(queue: &dyn Queue, messages: &[Message]) {
+    let lane = &messages[0].lane;
+    let place = Place::Queue { tenant: lane.tenant.clone(), name: lane.queue.to_string() };
+    queue.pause(&place).await.unwrap();
+    put(queue, messages).await;
+    queue.resume(&place).await.unwrap();
 }
 
 /// Waits until a message can be seen.
