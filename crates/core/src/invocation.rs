@@ -17,7 +17,9 @@ use std::{fmt, str::FromStr, time::Duration};
 use uuid::Uuid;
 
 /// The id of an invocation: a UUIDv7, so that ids sort by time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(transparent)]
 pub struct InvocationId(pub Uuid);
 
@@ -104,7 +106,7 @@ pub struct Answer {
 }
 
 /// Where the time went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Timing {
     /// The call waited for an instance to start.
     pub cold: bool,

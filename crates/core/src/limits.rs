@@ -67,7 +67,7 @@ impl Default for Clocks {
 }
 
 /// One of the four clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Clock {
     /// Waiting for a slot.

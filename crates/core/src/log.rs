@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub const MAX_LINE_BYTES: usize = 16 * 1024;
 
 /// One line that a function printed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LogLine {
     /// When it arrived.
     pub time: Timestamp,
@@ -26,7 +26,7 @@ pub struct LogLine {
 }
 
 /// Which stream a line came on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogStream {
     /// Standard output.

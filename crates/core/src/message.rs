@@ -134,7 +134,7 @@ impl Message {
 }
 
 /// Messages of one lane wait behind each other; lanes of a tenant take turns, and so do tenants.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Lane {
     /// Whose.
     pub tenant: Tenant,
@@ -168,7 +168,7 @@ impl fmt::Display for Lane {
 }
 
 /// Who gets a message.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// A function.
@@ -233,7 +233,7 @@ pub struct Idempotency {
 }
 
 /// How often a message may run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guarantee {
     /// Until it succeeds or its attempts are used up; a crash may make it run twice.
@@ -244,7 +244,7 @@ pub enum Guarantee {
 }
 
 /// Where a message came from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// A caller.
@@ -259,7 +259,7 @@ pub enum Source {
 }
 
 /// Where results go.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct Destinations {
     /// When it succeeded.
@@ -278,7 +278,7 @@ impl Destinations {
 }
 
 /// Where a result goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Destination {
     /// Who gets it.
     pub to: Recipient,
@@ -291,7 +291,7 @@ pub struct Destination {
 }
 
 /// Who gets a result.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Recipient {
     /// A function of the same tenant.
@@ -303,7 +303,7 @@ pub enum Recipient {
 }
 
 /// What is sent of a result.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Form {
     /// The answer's body with its headers; where there is none, the error in a sentence.
@@ -314,7 +314,7 @@ pub enum Form {
 }
 
 /// What a header of a result says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Field {
     /// The same each time.
@@ -397,7 +397,7 @@ pub struct Wishes {
 }
 
 /// That a message was accepted: it is on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Receipt {
     /// Its id; where it was accepted before under the same idempotency key, the first one's.
     pub id: InvocationId,

@@ -12,7 +12,7 @@ pub const DEFAULT_TENANT: &str = "default";
 pub const MAX_NAME_BYTES: usize = 256;
 
 /// An isolation boundary. Each door's namespace, app, account or key maps to one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(transparent)]
 pub struct Tenant(CompactString);
 
@@ -41,7 +41,7 @@ impl fmt::Display for Tenant {
 }
 
 /// What identifies a function: its tenant, the door it came through, its name there.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FunctionKey {
     /// Whose it is.
     pub tenant: Tenant,
@@ -67,7 +67,7 @@ impl fmt::Display for FunctionKey {
 
 /// A place in a space of addresses that several doors share. Two functions never have the same one:
 /// the second is refused at deploy time.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Address {
     /// The space, e.g. `function` for what is called at `/function/<name>`.
     pub space: CompactString,

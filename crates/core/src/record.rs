@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What is kept of one invocation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct InvocationRecord {
     /// Its id.
     pub id: InvocationId,
@@ -65,7 +65,7 @@ pub struct RecordQuery {
 }
 
 /// A page of records.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RecordPage {
     /// Newest first.
     pub records: Vec<InvocationRecord>,
@@ -86,7 +86,7 @@ impl RecordQuery {
 }
 
 /// What comes to those who follow records.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(untagged)]
 pub enum Followed {
     /// A call has ended.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use written::{Times, Written};
 
 /// When a function is called by itself, and with what. Part of a function's policy, or a document of its own.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case", try_from = "Written")]
 pub struct Schedule {
     /// Its name, unique within its tenant; of those in a function's policy, within the function.
@@ -25,7 +25,7 @@ pub struct Schedule {
 }
 
 /// When a schedule fires. In TOML and JSON one of `cron` (with `zone`), `every` (with `from`) and `at`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(untagged, try_from = "Times")]
 pub enum When {
     /// Whenever a cron expression says so.
@@ -55,7 +55,7 @@ pub enum When {
 }
 
 /// What becomes of times that passed while no server ran, or the schedule could not fire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Missed {
     /// They are gone; what is late by less than a minute is not missed.
@@ -68,7 +68,7 @@ pub enum Missed {
 }
 
 /// What a function is called with when its schedule fires.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ScheduledCall {
     /// The method.
@@ -88,7 +88,7 @@ impl Default for ScheduledCall {
 }
 
 /// A schedule and how it is doing.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ScheduleView {
     /// What was asked for.
     pub schedule: Schedule,
@@ -103,7 +103,7 @@ pub struct ScheduleView {
 }
 
 /// That a schedule fired.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Firing {
     /// The time that was due.
     pub due: Timestamp,

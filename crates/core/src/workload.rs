@@ -29,7 +29,7 @@ pub enum Workload {
 }
 
 /// How a code blob is packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ArchiveFormat {
     /// `tar` compressed by zstd; what our own command line sends.

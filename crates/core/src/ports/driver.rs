@@ -153,7 +153,7 @@ impl Progress for Silent {
 }
 
 /// What a driver enforces, and what it could not and why.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct DriverReport {
     /// Its name.
     pub driver: String,
@@ -166,7 +166,7 @@ pub struct DriverReport {
 }
 
 /// One protection or ability.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Feature {
     /// E.g. `memory limit`.
     pub name: String,

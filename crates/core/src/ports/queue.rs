@@ -236,7 +236,7 @@ pub struct Entry {
 }
 
 /// Where a message stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum EntryState {
     /// It begins when it is due and its turn has come.
@@ -348,7 +348,7 @@ impl Place {
 }
 
 /// What is in a lane.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LaneStats {
     /// Which.
     #[serde(flatten)]

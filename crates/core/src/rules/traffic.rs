@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Traffic(Vec<Share>);
 
 /// One revision's share.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Share {
     /// Which.
