@@ -4,7 +4,8 @@
 //! `tokio` that appear are its I/O *traits*; no runtime feature is enabled.
 //!
 //! * words: [`names`], [`workload`], [`revision`], [`environment`], [`limits`], [`policy`],
-//!   [`function`], [`invocation`], [`message`], [`schedule`], [`outcome`], [`record`], [`log`], [`document`]
+//!   [`function`], [`invocation`], [`message`], [`schedule`], [`outcome`], [`record`], [`log`], [`document`],
+//!   [`tenant`], [`trace`]
 //! * rules: [`rules`] (traffic split, admission, scaling, keep-alive, retry, fairness)
 //! * ports: [`ports`] (what the engine needs from the world, and what the world may ask of it)
 
@@ -29,6 +30,8 @@ pub mod revision;
 pub mod rules;
 pub mod schedule;
 pub mod slot;
+pub mod tenant;
+pub mod trace;
 pub mod workload;
 
 pub use body::{Body, BodyError};

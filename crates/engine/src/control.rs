@@ -9,7 +9,11 @@ use crate::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+    sync::Arc,
+};
 use tokio::sync::OwnedMutexGuard;
 use xebec_core::{
     Body, Digest, Error, FunctionKey, InvocationId, Tenant,
@@ -28,6 +32,7 @@ use xebec_core::{
     record::{Followed, InvocationRecord, RecordPage, RecordQuery},
     revision::RevisionSpec,
     rules::traffic::Traffic,
+    tenant::TenantInfo,
 };
 
 #[async_trait]
@@ -127,6 +132,28 @@ impl Control for Engine {
 
     async fn delete_secret(&self, tenant: &Tenant, name: &str) -> Result<(), Error> {
         self.drop_secret(tenant, name).await
+    }
+
+    async fn put_tenant(
+        &self,
+        tenant: &Tenant,
+        labels: BTreeMap<String, String>,
+        annotations: BTreeMap<String, String>,
+        expect: Expect,
+    ) -> Result<TenantInfo, Error> {
+        self.write_tenant(tenant, labels, annotations, expect).await
+    }
+
+    async fn tenant(&self, tenant: &Tenant) -> Result<Option<TenantInfo>, Error> {
+        self.written_tenant(tenant).await
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantInfo>, Error> {
+        self.written_tenants().await
+    }
+
+    async fn delete_tenant(&self, tenant: &Tenant) -> Result<(), Error> {
+        self.drop_tenant(tenant).await
     }
 
     async fn logs(&self, query: LogQuery, follow: bool) -> Result<BoxStream<'static, LogLine>, Error> {

@@ -1,4 +1,4 @@
-//! How functions, revisions and secrets are kept as documents.
+//! How functions, revisions, secrets and tenants are kept as documents.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,6 +15,8 @@ pub(crate) const FUNCTION: &str = "function";
 pub(crate) const REVISION: &str = "revision";
 /// The kind of documents that secrets are.
 pub(crate) const SECRET: &str = "secret";
+/// The kind of documents that tenants are.
+pub(crate) const TENANT: &str = "tenant";
 
 /// What became of what a user wrote.
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! The engine: the way of a call from a door to an instance and back, and all that is managed about
 //! functions. It knows ports only; the binary names their implementations.
 //!
-//! * managing: `deploy`, `control`, `functions`, `secrets`, `garbage`, `resume`
+//! * managing: `deploy`, `control`, `functions`, `secrets`, `tenant_documents`, `garbage`, `resume`
 //! * calling: `invoke` → `admit` → `pool` → `send` → `flight` (recorded once, whatever happens)
 //! * behind the calls: `keeper` (scaling, keep-alive), `blanks`, `recorder`, `log_hub`, `metrics`
 
@@ -35,6 +35,7 @@ mod secrets;
 mod send;
 mod shared;
 mod shutdown;
+mod tenant_documents;
 mod tenants;
 mod trace;
 

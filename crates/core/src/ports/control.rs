@@ -14,6 +14,7 @@ use crate::{
     record::{Followed, InvocationRecord, RecordPage, RecordQuery},
     revision::RevisionSpec,
     rules::traffic::Traffic,
+    tenant::TenantInfo,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -115,6 +116,30 @@ pub trait Control: Send + Sync {
 
     /// Deletes a secret. Refused (`XB2008`) while a function uses it.
     async fn delete_secret(&self, tenant: &Tenant, name: &str) -> Result<(), Error>;
+
+    /// Writes down a tenant, or what is to be known of one that is there.
+    ///
+    /// # Errors
+    /// `XB2001` it was written down already, `XB2002` it was not, `XB1004` more than is kept of one.
+    async fn put_tenant(
+        &self,
+        tenant: &Tenant,
+        labels: BTreeMap<String, String>,
+        annotations: BTreeMap<String, String>,
+        expect: Expect,
+    ) -> Result<TenantInfo, Error>;
+
+    /// What was written down about a tenant.
+    async fn tenant(&self, tenant: &Tenant) -> Result<Option<TenantInfo>, Error>;
+
+    /// Tenants that were written down, sorted by name.
+    async fn tenants(&self) -> Result<Vec<TenantInfo>, Error>;
+
+    /// Deletes a tenant. Refused (`XB2019`) while it has a function or a secret.
+    ///
+    /// # Errors
+    /// `XB2002` it was not written down.
+    async fn delete_tenant(&self, tenant: &Tenant) -> Result<(), Error>;
 
     /// Lines printed so far, oldest first, and with `follow` those that come, until the stream is dropped.
     async fn logs(&self, query: LogQuery, follow: bool) -> Result<BoxStream<'static, LogLine>, Error>;

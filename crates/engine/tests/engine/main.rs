@@ -13,5 +13,6 @@ mod records;
 mod secrets;
 mod simulation;
 mod starts;
+mod tenants;
 mod upkeep;
 mod world;

@@ -27,6 +27,7 @@ use xebec_core::{
     record::{Followed, InvocationRecord, RecordPage, RecordQuery},
     revision::RevisionSpec,
     rules::traffic::Traffic,
+    tenant::TenantInfo,
     schedule::Schedule,
 };
 
@@ -139,6 +140,28 @@ impl Control for Functions {
     }
 
     async fn delete_secret(&self, _: &Tenant, _: &str) -> Result<(), Error> {
+        unused()
+    }
+
+    async fn put_tenant(
+        &self,
+        _: &Tenant,
+        _: BTreeMap<String, String>,
+        _: BTreeMap<String, String>,
+        _: Expect,
+    ) -> Result<TenantInfo, Error> {
+        unused()
+    }
+
+    async fn tenant(&self, _: &Tenant) -> Result<Option<TenantInfo>, Error> {
+        unused()
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantInfo>, Error> {
+        unused()
+    }
+
+    async fn delete_tenant(&self, _: &Tenant) -> Result<(), Error> {
         unused()
     }
 
