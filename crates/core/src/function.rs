@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A deployed function: its policy, its revisions, and which of them get the calls.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Function {
     /// What identifies it.
     pub key: FunctionKey,
@@ -23,6 +23,7 @@ pub struct Function {
     /// Its revisions, oldest first. Never empty.
     pub revisions: Vec<RevisionEntry>,
     /// How calls are split over them.
+    #[schema(value_type = Vec<crate::rules::traffic::Share>)]
     pub traffic: Traffic,
     /// Free labels, as the door's users wrote them.
     #[serde(default)]
@@ -49,7 +50,7 @@ impl Function {
 }
 
 /// One revision in a function's history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RevisionEntry {
     /// Which.
     pub digest: Digest,
@@ -60,7 +61,7 @@ pub struct RevisionEntry {
 }
 
 /// A function and how it is doing right now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FunctionView {
     /// What was deployed.
     #[serde(flatten)]
@@ -70,12 +71,15 @@ pub struct FunctionView {
 }
 
 /// How a function is doing right now, over all its revisions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Live {
     /// Instances that take calls.
     pub ready: u32,
     /// Instances being started.
     pub starting: u32,
+    /// Instances that the scaler wants, by the load and within the policy's bounds.
+    #[serde(default)]
+    pub desired: u32,
     /// Calls in flight.
     pub in_flight: u32,
     /// Callers waiting for a slot.
@@ -86,4 +90,16 @@ pub struct Live {
     pub failures: u64,
     /// Starts since the server started.
     pub cold_starts: u64,
+}
+
+/// What a function's instances use, all together. What a driver cannot tell counts as nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct FunctionUsage {
+    /// Processor time used lately, in thousandths of a core.
+    pub cpu_millis: f64,
+    /// Processor time used by all instances since the server began to watch the function, those that are gone
+    /// included, in seconds. Starts again at 0 when the function was not in use for long.
+    pub cpu_seconds: f64,
+    /// Memory held now, in bytes.
+    pub memory_bytes: u64,
 }

@@ -17,7 +17,7 @@ use xebec_core::{
     error::ErrorKind,
     function::{Function, FunctionView, RevisionEntry},
     limits::Limits,
-    policy::{Policy, Scaling},
+    policy::Policy,
     ports::{
         control::{Deployment, Happening},
         driver::{Prepare, Progress},
@@ -237,18 +237,11 @@ pub(crate) fn no_function(key: &FunctionKey) -> Error {
 
 pub(crate) fn check_policy(policy: &Policy) -> Result<(), Error> {
     schedule::check_all(&policy.schedules)?;
-    let target = match policy.scaling {
-        Scaling::Concurrency { target } | Scaling::Rate { target } => target,
-    };
-    let highest = if matches!(policy.scaling, Scaling::Concurrency { .. }) { 1.0 } else { f64::MAX };
+    policy.scaling.check()?;
     let fault = if policy.max_instances == 0 {
         "max_instances is 0: then nothing could run; 1 is the least".to_owned()
     } else if policy.min_instances > policy.max_instances {
         format!("min_instances ({}) is above max_instances ({})", policy.min_instances, policy.max_instances)
-    } else if !(target > 0.0 && target <= highest) {
-        format!(
-            "the scaling target is {target}: for concurrency it is above 0 and at most 1, for a rate above 0"
-        )
     } else if policy.max_rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
         "max_rate must be above 0; leave it out for no limit".to_owned()
     } else {

@@ -6,7 +6,7 @@ pub(crate) use delivery::{MAX_ATTEMPTS, recipient, schedule};
 
 use crate::{
     DOOR,
-    wire::{Manifest, ManifestLimits, ManifestScale, ScaleMetric},
+    wire::{Manifest, ManifestLimits, ManifestScale},
 };
 use std::sync::Arc;
 use xebec_core::{
@@ -16,7 +16,7 @@ use xebec_core::{
     error::ErrorKind,
     limits::Limits,
     names::{Address, check_dns_label},
-    policy::{Policy, Scaling},
+    policy::{MAX_DOWN_WINDOW_SECONDS, Metric, Policy, Scaling},
     ports::control::{Control, Deployment},
     revision::{ContractSpec, RevisionSpec, SecretMount},
     workload::Workload,
@@ -136,8 +136,7 @@ fn limits(wanted: &ManifestLimits, environment: &Environment) -> Result<Limits, 
 }
 
 fn policy(manifest: &Manifest) -> Result<Policy, Error> {
-    let ManifestScale { min, max, metric, target, keep_alive, queue, max_in_flight, max_rate } =
-        manifest.scale;
+    let ManifestScale { min, max, keep_alive, queue, max_in_flight, max_rate, .. } = manifest.scale;
     let default = Policy::default();
     let policy = Policy {
         min_instances: min.unwrap_or(default.min_instances),
@@ -145,21 +144,7 @@ fn policy(manifest: &Manifest) -> Result<Policy, Error> {
         queue: queue.unwrap_or(default.queue),
         max_in_flight,
         max_rate,
-        scaling: match (metric.unwrap_or(ScaleMetric::Concurrency), target) {
-            (ScaleMetric::Concurrency, None) => Scaling::default(),
-            (ScaleMetric::Concurrency, Some(target)) => {
-                within("scale.target", target, 0.01, 1.0)?;
-                Scaling::Concurrency { target }
-            }
-            (ScaleMetric::Rate, Some(target)) => {
-                within("scale.target", target, 0.001, 1e6)?;
-                Scaling::Rate { target }
-            }
-            (ScaleMetric::Rate, None) => {
-                return Err(Error::invalid("XB1004", "scale.metric = \"rate\" needs scale.target")
-                    .with_hint("say how many calls per second one instance should see"));
-            }
-        },
+        scaling: scaling(&manifest.scale)?,
         keep_alive_seconds: keep_alive.map(|span| span.0.as_secs()),
         visibility: manifest.visibility.unwrap_or_default(),
         ..default
@@ -174,6 +159,34 @@ fn policy(manifest: &Manifest) -> Result<Policy, Error> {
         ));
     }
     Ok(policy)
+}
+
+/// What is scaled by.
+fn scaling(scale: &ManifestScale) -> Result<Scaling, Error> {
+    let metric = scale.metric.unwrap_or_default();
+    let name = metric.name();
+    if let Some(target) = scale.target {
+        let least = if metric.has_own_target() { 1.0 } else { 0.001 };
+        within("scale.target", target, least, 1e6).map_err(|error| match metric {
+            Metric::Concurrency if target > 0.0 && target < 1.0 => error.with_hint(
+                "for concurrency it is calls per instance; a share of the slots is scale.proportion",
+            ),
+            _ => error,
+        })?;
+    } else if !metric.has_own_target() {
+        let hint = match metric {
+            Metric::Cpu => "say how much processor time one instance should use, in thousandths of a core",
+            _ => "say how many calls per second one instance should see",
+        };
+        let message = format!("scale.metric = \"{name}\" needs scale.target");
+        return Err(Error::invalid("XB1004", message).with_hint(hint));
+    }
+    let proportion = scale.proportion.unwrap_or(metric.usual_proportion());
+    within("scale.proportion", proportion, 0.01, 1.0)?;
+    let down_window = scale.down_window.map_or(0.0, |span| span.0.as_secs_f64());
+    within("scale.down-window in seconds", down_window, 0.0, f64::from(MAX_DOWN_WINDOW_SECONDS))?;
+    let down_window_seconds = down_window.ceil() as u32;
+    Ok(Scaling { metric, target: scale.target, proportion, down_window_seconds })
 }
 
 fn within(field: &str, value: f64, least: f64, most: f64) -> Result<(), Error> {

@@ -26,7 +26,7 @@ use xebec_core::{
 
 /// A function as its author describes it: the contents of `function.toml`, and what `PUT
 /// /xebec/v1/functions/{name}` takes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Manifest {
     /// Its name: a DNS label.
@@ -95,7 +95,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 /// Code that was stored before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Code {
     /// Its digest.
@@ -107,7 +107,7 @@ pub struct Code {
 }
 
 /// What one instance may use.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ManifestLimits {
     /// E.g. `128MiB`.
@@ -143,7 +143,7 @@ pub struct ManifestLimits {
 }
 
 /// How many instances, and when.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ManifestScale {
     /// Kept even when idle.
@@ -152,12 +152,19 @@ pub struct ManifestScale {
     /// At most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<u32>,
-    /// `concurrency` (the default) or `rate`.
+    /// `concurrency` (the default), `rate`, `cpu` or `queue`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub metric: Option<ScaleMetric>,
-    /// For `concurrency` the share of slots to aim for, for `rate` the calls per second of one instance.
+    pub metric: Option<xebec_core::policy::Metric>,
+    /// How much one instance takes: calls in flight (left out: its slots), calls per second, thousandths of a
+    /// core, or messages that wait (left out: its slots).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<f64>,
+    /// The share of the target to aim for; left out: `0.7` for `concurrency`, `1` for the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proportion: Option<f64>,
+    /// For how long the highest wish of late keeps instances, e.g. `2m`, at most `5m`; left out: not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub down_window: Option<Span>,
     /// How long an idle instance is kept, e.g. `5m`; left out, it is learnt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_alive: Option<Span>,
@@ -172,18 +179,8 @@ pub struct ManifestScale {
     pub max_rate: Option<f64>,
 }
 
-/// What the scaler looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScaleMetric {
-    /// Calls in flight.
-    Concurrency,
-    /// Calls per second.
-    Rate,
-}
-
 /// A function as it is read back.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FunctionAnswer {
     /// Its name.
     pub name: String,
@@ -200,7 +197,7 @@ pub struct FunctionAnswer {
 }
 
 /// One line of a deploy that is followed (`Accept: text/event-stream`): the `data` of its events.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case", tag = "type")]
 pub enum DeployEvent {
     /// Something is being done.
@@ -221,7 +218,7 @@ pub enum DeployEvent {
 }
 
 /// What `POST /xebec/v1/code` answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CodeAnswer {
     /// The digest to deploy by.
     pub digest: Digest,
@@ -230,7 +227,7 @@ pub struct CodeAnswer {
 }
 
 /// What `PUT …/traffic` takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrafficRequest {
     /// Revision numbers and their percentages, which sum to 100.
@@ -238,7 +235,7 @@ pub struct TrafficRequest {
 }
 
 /// One revision's share, by its number.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NumberedShare {
     /// Counted from 1 within the function.
@@ -248,7 +245,7 @@ pub struct NumberedShare {
 }
 
 /// What `POST …/rollback` takes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RollbackRequest {
     /// Which revision; left out: the one before the newest that gets calls.
@@ -256,7 +253,7 @@ pub struct RollbackRequest {
 }
 
 /// One revision, as it is listed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RevisionAnswer {
     /// Which.
     #[serde(flatten)]
@@ -279,7 +276,7 @@ impl RevisionAnswer {
 }
 
 /// What `PUT /xebec/v1/secrets/{name}` takes.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SecretRequest {
     /// The value, in base64.
@@ -287,7 +284,7 @@ pub struct SecretRequest {
 }
 
 /// What `POST /xebec/v1/keys` answers: the only time that the token is shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct KeyAnswer {
     /// The key.
     #[serde(flatten)]
@@ -297,7 +294,7 @@ pub struct KeyAnswer {
 }
 
 /// What `POST /xebec/v1/backup` takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackupRequest {
     /// An absolute path on the server's machine; made if missing, must be empty.
@@ -305,7 +302,7 @@ pub struct BackupRequest {
 }
 
 /// What `GET /xebec/v1/info` answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Info {
     /// The server's version.
     pub version: String,
@@ -318,7 +315,7 @@ pub struct Info {
 }
 
 /// The body of every error of this door.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ErrorBody {
     /// Its stable code.
     pub code: String,

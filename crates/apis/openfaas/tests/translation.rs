@@ -16,7 +16,7 @@ use xebec_core::{
     Error, Tenant,
     document::Expect,
     names::Address,
-    policy::{Delivery, Policy, Scaling},
+    policy::{Delivery, Metric, Policy, Scaling},
     ports::control::Deployment,
     schedule::{Missed, When},
     workload::Workload,
@@ -171,6 +171,10 @@ fn limits_and_requests() {
     assert!(compile(json!({"requests": {"memory": "lots"}})).is_err());
 }
 
+fn scaling(metric: Metric, target: f64, proportion: f64) -> Scaling {
+    Scaling { metric, target: Some(target), proportion, ..Scaling::default() }
+}
+
 #[test]
 fn labels_become_policy() {
     let bounds = with_labels(json!({"com.openfaas.scale.min": "2", "com.openfaas.scale.max": "4"})).unwrap();
@@ -184,19 +188,19 @@ fn labels_become_policy() {
     let zero = with_labels(json!({"com.openfaas.scale.zero": "true"})).unwrap();
     assert_eq!(zero.keep_alive_seconds, Some(900));
     let rate = with_labels(json!({"com.openfaas.scale.type": "rps"})).unwrap();
-    assert_eq!(rate.scaling, Scaling::Rate { target: 45.0 });
+    assert_eq!(rate.scaling, scaling(Metric::Rate, 50.0, 0.9));
     let rate = with_labels(json!({
         "com.openfaas.scale.target": "10", "com.openfaas.scale.target-proportion": "0.5",
     }))
     .unwrap();
-    assert_eq!(rate.scaling, Scaling::Rate { target: 5.0 });
+    assert_eq!(rate.scaling, scaling(Metric::Rate, 10.0, 0.5));
     let capacity = with_labels(json!({
         "com.openfaas.scale.type": "capacity",
         "com.openfaas.scale.target": "20",
         "com.openfaas.scale.target-proportion": "1",
     }))
     .unwrap();
-    assert_eq!(capacity.scaling, Scaling::Concurrency { target: 0.2 });
+    assert_eq!(capacity.scaling, scaling(Metric::Concurrency, 20.0, 1.0));
     for (name, value) in [
         ("min", "-1"),
         ("min", "many"),

@@ -4,7 +4,7 @@ use crate::{
     digest::Digest,
     document::{Document, Expect},
     error::Error,
-    function::FunctionView,
+    function::{FunctionUsage, FunctionView},
     invocation::InvocationId,
     log::{LogLine, LogQuery},
     message::Call,
@@ -74,6 +74,22 @@ pub trait Control: Send + Sync {
         functions.retain(|view| !view.function.policy.schedules.is_empty());
         functions
     }
+
+    /// What a function's instances use, measured now, or a second ago where it was just measured. `None`: there
+    /// is no such function.
+    async fn usage(&self, _key: &FunctionKey) -> Option<FunctionUsage> {
+        None
+    }
+
+    /// The same of every function in use, from memory, sorted by key: as it was last measured, which is done
+    /// every few seconds while there are instances.
+    fn usages(&self) -> Vec<(FunctionKey, FunctionUsage)> {
+        Vec::new()
+    }
+
+    /// So many messages wait for a function and could begin. Told every second for functions that are scaled
+    /// by [`crate::policy::Metric::Queue`]; what was not told for some seconds counts as none.
+    fn note_backlog(&self, _key: &FunctionKey, _waiting: u64) {}
 
     /// Who has an address, from memory: the hot path of doors that share a space.
     fn at(&self, address: &Address) -> Option<FunctionKey>;
@@ -189,7 +205,7 @@ pub trait Control: Send + Sync {
 }
 
 /// A secret as it is listed: never its value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SecretInfo {
     /// Its name.
     pub name: String,
@@ -200,7 +216,7 @@ pub struct SecretInfo {
 }
 
 /// An environment as it is listed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EnvironmentInfo {
     /// Its name.
     pub name: String,
@@ -215,7 +231,7 @@ pub struct EnvironmentInfo {
 }
 
 /// Something that happened to a function.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Event {
     /// When.
     pub time: Timestamp,
@@ -227,7 +243,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Happening {
     /// A revision got its traffic.

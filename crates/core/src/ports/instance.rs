@@ -74,10 +74,20 @@ pub trait InstanceIo: Send + Sync {
     /// Ends it now: kills and reaps the whole tree, gives back everything it held.
     async fn destroy(&self);
 
-    /// Memory it holds now, in bytes, where that can be told.
-    fn memory_bytes(&self) -> Option<u64> {
+    /// What it uses, all of its processes together, where that can be told. Quick: a driver that must ask
+    /// elsewhere bounds how often and how long.
+    async fn usage(&self) -> Option<Usage> {
         None
     }
+}
+
+/// What an instance uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time that it has used since it started. Never falls.
+    pub cpu: Duration,
+    /// Memory that it holds now.
+    pub memory_bytes: u64,
 }
 
 /// Accepts what the instance dials.

@@ -245,9 +245,6 @@ impl InstanceIo for Instance {
         self.fate.exited().await;
     }
 
-    fn memory_bytes(&self) -> Option<u64> {
-        self.gauge.get()?.read()
-    }
 }
 
 impl Drop for Instance {

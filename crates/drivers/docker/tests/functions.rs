@@ -26,10 +26,10 @@ async fn cold_then_warm() {
         assert_eq!(open.call("/", "again").await.1, "again");
     }
     let warm = began.elapsed() / 20;
-    println!("cold start {:?}, warm call {warm:?}, memory {:?}", open.took, open.io.memory_bytes());
+    println!("cold start {:?}, warm call {warm:?}, memory {:?}", open.took, open.io.usage().await);
     assert!(warm < open.took, "a warm call took {warm:?}, the cold start {:?}", open.took);
     open.lines.wait_for(LogStream::Stdout, "serving on 8080").await;
-    assert!(open.io.memory_bytes().is_none_or(|bytes| bytes > 64 << 10));
+    assert!(open.io.usage().await.is_none_or(|usage| usage.memory_bytes > 64 << 10));
     open.io.destroy().await;
     assert!(!open.io.exited().await.out_of_memory);
     assert!(matches!(open.io.connect(&Endpoint::Port(8080)).await, Err(IoError::Exited(_))));

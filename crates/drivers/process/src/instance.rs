@@ -151,9 +151,6 @@ impl InstanceIo for Instance {
         self.running.exited().await;
     }
 
-    fn memory_bytes(&self) -> Option<u64> {
-        self.running.sandbox().memory_bytes()
-    }
 }
 
 /// The name of something directly in a directory.

@@ -43,7 +43,7 @@ async fn python() {
     let open = place.run(&Function::python(source).variable("A", "1")).await;
     assert_eq!(open.call("x").await, (200, r#"["x", "1", "/app", "test"]"#.to_owned()));
     open.lines.wait_for("seen").await;
-    assert!(open.io.memory_bytes().is_none_or(|bytes| bytes > 1 << 20));
+    assert!(open.io.usage().await.is_none_or(|usage| usage.memory_bytes > 1 << 20));
     open.io.destroy().await;
     assert!(!open.io.exited().await.out_of_memory);
     assert!(matches!(

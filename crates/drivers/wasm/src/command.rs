@@ -5,6 +5,7 @@ use crate::{
     instance::{InFlight, KILLED, Shared},
     pipe::{Reader, Writer, pipe},
     state::State,
+    time::counted,
 };
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -99,7 +100,7 @@ async fn call(instance: &Shared, command: Command, streams: Streams) -> Result<i
         let guest = component.instantiate_async(&mut store).await?;
         guest.wasi_cli_run().call_run(&mut store).await
     };
-    match called.await {
+    match counted(&instance.ran, called).await {
         Ok(Ok(())) => Ok(0),
         Ok(Err(())) => Ok(1),
         Err(error) => match error.downcast_ref::<I32Exit>() {

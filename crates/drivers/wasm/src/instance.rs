@@ -22,6 +22,7 @@ use xebec_core::{
     Body,
     ports::instance::{
         Child, Command, Connection, Endpoint, Exit, InstanceId, InstanceIo, IoError, Lines, Listener, Signal,
+        Usage,
     },
 };
 
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     network: bool,
     secrets: Option<Mounted>,
     memory: Arc<AtomicU64>,
+    /// Nanoseconds that guests ran.
+    pub(crate) ran: AtomicU64,
     in_flight: AtomicUsize,
     stopping: AtomicBool,
     /// Set with `exit`; what running guests look at on every tick.
@@ -75,6 +78,7 @@ impl Shared {
             network: settings.network,
             secrets: settings.secrets,
             memory: Arc::default(),
+            ran: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             cancelled: Arc::default(),
@@ -218,8 +222,11 @@ impl InstanceIo for WasmInstance {
         self.0.end(KILLED);
     }
 
-    fn memory_bytes(&self) -> Option<u64> {
-        Some(self.0.memory.load(Ordering::Relaxed))
+    async fn usage(&self) -> Option<Usage> {
+        Some(Usage {
+            cpu: Duration::from_nanos(self.0.ran.load(Ordering::Relaxed)),
+            memory_bytes: self.0.memory.load(Ordering::Relaxed),
+        })
     }
 }
 

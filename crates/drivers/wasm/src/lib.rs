@@ -23,5 +23,6 @@ mod runtime;
 mod secrets;
 mod state;
 mod ticker;
+mod time;
 
 pub use driver::{DEFAULT_MEMORY_BYTES, WasmDriver, WasmOptions};

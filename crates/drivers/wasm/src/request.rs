@@ -9,6 +9,7 @@ use crate::{
     instance::{InFlight, Shared},
     lines::LineStream,
     state::State,
+    time::counted,
 };
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame};
@@ -184,7 +185,7 @@ async fn run(
         let guest = component.instantiate_async(&mut store).await?;
         guest.wasi_http_incoming_handler().call_handle(&mut store, request, answer).await
     };
-    match handled.await {
+    match counted(&instance.ran, handled).await {
         Err(error) if matches!(error.downcast_ref(), Some(I32Exit(0))) => Ok(()),
         result => result.map_err(|error| Failure::new(&error, &store)),
     }

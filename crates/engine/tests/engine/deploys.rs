@@ -38,7 +38,7 @@ async fn what_is_refused() {
     assert_eq!(refused(&world, |d| d.revision.read_only_root = true).await.0, "XB3001");
     assert_eq!(refused(&world, |d| d.policy.max_instances = 0).await.0, "XB1004");
     assert_eq!(refused(&world, |d| d.policy.min_instances = 99).await.0, "XB1004");
-    let over = Scaling::Concurrency { target: 1.5 };
+    let over = Scaling { proportion: 1.5, ..Scaling::default() };
     assert_eq!(refused(&world, |d| d.policy.scaling = over).await.0, "XB1004");
     assert_eq!(refused(&world, |d| d.policy.max_rate = Some(f64::NAN)).await.0, "XB1004");
     assert_eq!(refused(&world, |d| d.revision.limits.concurrency = 0).await.0, "XB1004");

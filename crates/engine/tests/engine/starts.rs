@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use xebec_core::{
     Body, Outcome,
     outcome::{FunctionFault, PlatformFault},
-    policy::Scaling,
+    policy::{Metric, Scaling},
     ports::{control::Control, invoker::Invoker},
 };
 
@@ -251,7 +251,7 @@ async fn scaling_by_hand_and_by_rate() {
     let world = World::new();
     world
         .deploy("f", |d| {
-            d.policy.scaling = Scaling::Rate { target: 10.0 };
+            d.policy.scaling = Scaling { target: Some(10.0), ..Scaling::by(Metric::Rate) };
             d.policy.max_instances = 8;
         })
         .await;

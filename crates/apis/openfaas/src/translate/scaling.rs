@@ -1,11 +1,11 @@
 //! `com.openfaas.scale.*` → policy.
 
-use super::{invalid, watchdog::Process};
-use crate::duration;
-use std::{collections::BTreeMap, str::FromStr};
+use super::{invalid, steps, watchdog::Process};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
+use xebec_contracts::duration;
 use xebec_core::{
     Error,
-    policy::{Policy, Scaling},
+    policy::{MAX_DOWN_WINDOW_SECONDS, Metric, Policy, Scaling},
 };
 
 const PREFIX: &str = "com.openfaas.scale.";
@@ -26,6 +26,8 @@ pub(super) fn policy(labels: &BTreeMap<String, String>, process: &Process) -> Re
     if max == 0 || max < min {
         return Err(invalid(&label("max"), format!("{max} is 0 or below {}, which is {min}", label("min"))));
     }
+    // Only alerts look at it, but what is wrong is said when it is deployed.
+    steps::factor(labels)?;
     let zero = number(labels, "zero", "true or false")?.unwrap_or(false);
     let idle = match labels.get(&label("zero-duration")) {
         None => DEFAULT_IDLE_SECONDS,
@@ -39,38 +41,51 @@ pub(super) fn policy(labels: &BTreeMap<String, String>, process: &Process) -> Re
         min_instances: if zero { 0 } else { min },
         max_instances: max,
         max_in_flight: process.in_flight_per_instance.map(|each| each.saturating_mul(max)),
-        scaling: scaling(labels, process)?,
+        scaling: scaling(labels)?,
         keep_alive_seconds: zero.then_some(idle),
         ..Policy::default()
     })
 }
 
 /// What is scaled on. Without a label for it, that is the engine's own measure: the calls in flight.
-fn scaling(labels: &BTreeMap<String, String>, process: &Process) -> Result<Scaling, Error> {
+fn scaling(labels: &BTreeMap<String, String>) -> Result<Scaling, Error> {
     let kind = labels.get(&label("type")).map(String::as_str);
     let target: Option<f64> = number(labels, "target", "a number")?;
     let proportion: f64 = number(labels, "target-proportion", "a number")?.unwrap_or(DEFAULT_PROPORTION);
+    let down_window_seconds = down_window(labels)?;
     if kind.is_none() && target.is_none() {
-        return Ok(Scaling::default());
+        return Ok(Scaling { down_window_seconds, ..Scaling::default() });
     }
-    let target = target.unwrap_or(DEFAULT_TARGET) * proportion;
-    if !(target > 0.0 && target.is_finite()) {
-        return Err(invalid(&label("target"), "target and target-proportion must be above 0"));
-    }
-    match kind {
-        None | Some("rps") => Ok(Scaling::Rate { target }),
-        // The engine aims for a share of an instance's slots, OpenFaaS for a number of calls.
-        Some("capacity") => {
-            Ok(Scaling::Concurrency { target: (target / f64::from(process.slots.max(1))).min(1.0) })
+    let metric = match kind {
+        None | Some("rps") => Metric::Rate,
+        Some("capacity") => Metric::Concurrency,
+        Some("cpu") => Metric::Cpu,
+        Some("queue") => Metric::Queue,
+        Some(other) => {
+            return Err(invalid(
+                &label("type"),
+                format!("{other:?} is not something that can be scaled on: use rps, capacity, cpu or queue"),
+            ));
         }
-        Some(other) => Err(invalid(
-            &label("type"),
-            format!("{other:?} is not something that can be scaled on here: use rps or capacity"),
-        )),
+    };
+    let target = Some(target.unwrap_or(DEFAULT_TARGET));
+    let scaling = Scaling { metric, target, proportion, down_window_seconds };
+    scaling.check().map_err(|error| invalid(&label("target"), error.message))?;
+    Ok(scaling)
+}
+
+/// For how long the highest wish of late keeps instances.
+fn down_window(labels: &BTreeMap<String, String>) -> Result<u32, Error> {
+    let name = "down.window";
+    let Some(text) = labels.get(&label(name)) else { return Ok(0) };
+    let longest = Duration::from_secs(u64::from(MAX_DOWN_WINDOW_SECONDS));
+    match duration::parse(text).filter(|window| *window <= longest) {
+        Some(window) => Ok(u32::try_from(window.as_secs()).unwrap_or(MAX_DOWN_WINDOW_SECONDS)),
+        None => Err(invalid(&label(name), format!("{text:?} is not a duration such as 2m, up to 5m"))),
     }
 }
 
-fn number<T: FromStr>(
+pub(super) fn number<T: FromStr>(
     labels: &BTreeMap<String, String>,
     name: &str,
     wanted: &str,
@@ -82,6 +97,6 @@ fn number<T: FromStr>(
     }
 }
 
-fn label(name: &str) -> String {
+pub(super) fn label(name: &str) -> String {
     format!("{PREFIX}{name}")
 }

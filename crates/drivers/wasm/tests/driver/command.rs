@@ -1,6 +1,6 @@
 //! Programs with a main function.
 
-use crate::guest::{COMMAND, HELLO, Host, Running, soon};
+use crate::guest::{COMMAND, HELLO, Host, Running, memory, soon};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use xebec_core::{
@@ -82,7 +82,7 @@ async fn commands_end_in_their_own_ways() {
     let (_, complaint, exit) = run(&running, command("memory")).await;
     assert_eq!(exit, Exit { code: None, signal: Some(9), out_of_memory: true });
     assert!(complaint.contains("out of memory"), "{complaint}");
-    assert_eq!(running.io.memory_bytes(), Some(0));
+    assert_eq!(memory(&running).await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,7 +92,7 @@ async fn commands_end_when_they_are_killed_dropped_or_their_instance_ends() {
     let killed = Exit { code: None, signal: Some(9), out_of_memory: false };
     let computing = || async {
         soon(async {
-            while running.io.memory_bytes() == Some(0) {
+            while memory(&running).await == Some(0) {
                 tokio::task::yield_now().await;
             }
         })
@@ -100,7 +100,7 @@ async fn commands_end_when_they_are_killed_dropped_or_their_instance_ends() {
     };
     let gone = || async {
         soon(async {
-            while running.io.memory_bytes() != Some(0) {
+            while memory(&running).await != Some(0) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         })

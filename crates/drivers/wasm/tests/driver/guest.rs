@@ -98,6 +98,11 @@ impl Host {
     }
 }
 
+/// What an instance holds.
+pub(crate) async fn memory(running: &Running) -> Option<u64> {
+    running.io.usage().await.map(|usage| usage.memory_bytes)
+}
+
 /// A started instance.
 pub(crate) struct Running {
     pub(crate) io: Arc<dyn InstanceIo>,

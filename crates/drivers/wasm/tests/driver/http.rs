@@ -1,6 +1,6 @@
 //! Requests: answered, streamed, and stopped.
 
-use crate::guest::{HELLO, Host, PATIENCE, Slots, guest, post, soon, text};
+use crate::guest::{HELLO, Host, PATIENCE, Slots, guest, memory, post, soon, text};
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -62,7 +62,7 @@ async fn every_call_gets_a_fresh_guest_and_all_of_them_give_their_memory_back() 
     let running = host.run(guest(), unchanged).await;
     for _ in 0..50 {
         assert_eq!(text(soon(running.io.request(post("/echo", "x"))).await.unwrap()).await, "x");
-        assert_eq!(running.io.memory_bytes(), Some(0));
+        assert_eq!(memory(&running).await, Some(0));
     }
 }
 
@@ -99,7 +99,7 @@ async fn large_bodies_pass_through_whole() {
     let answer = soon(running.io.request(post("/echo", body))).await.unwrap();
     let received = soon(answer.into_body().collect(16 << 20)).await.unwrap();
     assert!(received == expected);
-    assert!(running.io.memory_bytes() == Some(0));
+    assert!(memory(&running).await == Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,7 +132,7 @@ async fn a_guest_that_computes_leaves_room_for_others() {
     spinning.abort();
     assert!(soon(spinning).await.unwrap_err().is_cancelled());
     soon(async {
-        while running.io.memory_bytes() != Some(0) {
+        while memory(&running).await != Some(0) {
             tokio::task::yield_now().await;
         }
     })
@@ -145,7 +145,7 @@ async fn a_guest_that_eats_memory_is_stopped_at_its_limit() {
     let running = host.run(guest(), |spec| spec.limits.memory_bytes = Some(8 << 20)).await;
     let error = soon(running.io.request(post("/memory", ""))).await.unwrap_err();
     assert!(matches!(error, IoError::OutOfMemory), "{error}");
-    assert_eq!(running.io.memory_bytes(), Some(0));
+    assert_eq!(memory(&running).await, Some(0));
     assert_eq!(text(soon(running.io.request(post("/echo", "fine"))).await.unwrap()).await, "fine");
 }
 
@@ -187,15 +187,15 @@ async fn a_client_that_goes_away_ends_the_guest() {
     for path in ["/loop", "/wait"] {
         let request = running.io.request(post(path, ""));
         assert!(tokio::time::timeout(Duration::from_millis(30), request).await.is_err());
-        assert_eq!(running.io.memory_bytes(), Some(0), "{path}");
+        assert_eq!(memory(&running).await, Some(0), "{path}");
     }
     // In the middle of one.
     for path in ["/stream", "/idle"] {
         let mut body = soon(running.io.request(post(path, ""))).await.unwrap().into_body();
         assert!(!piece(&mut body).await.is_empty());
-        assert!(running.io.memory_bytes() > Some(0));
+        assert!(memory(&running).await > Some(0));
         drop(body);
-        assert_eq!(running.io.memory_bytes(), Some(0), "{path}");
+        assert_eq!(memory(&running).await, Some(0), "{path}");
     }
 }
 
@@ -267,7 +267,7 @@ async fn a_thousand_calls_at_once_are_each_answered_or_refused() {
         answered += usize::from(soon(call).await.unwrap());
     }
     assert!(answered >= 100, "{answered}");
-    assert_eq!(running.io.memory_bytes(), Some(0));
+    assert_eq!(memory(&running).await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -291,7 +291,7 @@ async fn an_instance_ends_when_it_is_told_to() {
         let calling = running.io.clone();
         let call = tokio::spawn(async move { calling.request(post(path, "")).await });
         soon(async {
-            while running.io.memory_bytes() == Some(0) {
+            while memory(&running).await == Some(0) {
                 tokio::task::yield_now().await;
             }
         })
