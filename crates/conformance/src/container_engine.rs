@@ -13,6 +13,9 @@ use tokio::sync::Mutex;
 /// How long it may take to come up, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Engines at a time.
+const POOLS: u32 = 150;
+
 /// Looks after the engine. It does as it is told line by line, and when nobody can tell it anything any more –
 /// the tests have ended, however – it ends the engine and takes away what it left.
 const KEEPER: &str = r#"
@@ -65,9 +68,7 @@ impl ContainerEngine {
             return Err("a container engine of one's own takes root".to_owned());
         }
         let process = std::process::id();
-        let folder = PathBuf::from(format!("/tmp/xebec-engine-{process}-{number}"));
-        fs::create_dir(&folder).map_err(|error| error.to_string())?;
-        let pool = format!("10.{}", 100 + (process * 2 + number) % 150);
+        let (folder, pool) = claim_pool(process * 2 + number)?;
         let keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper"])
             .arg(&folder)
@@ -136,6 +137,20 @@ impl ContainerEngine {
         }
         false
     }
+}
+
+/// A folder, and addresses that no other engine has as long as the folder is there: what ends an engine takes
+/// away every bridge that has one of its addresses.
+fn claim_pool(first: u32) -> Result<(PathBuf, String), String> {
+    for number in (0..POOLS).map(|next| 100 + (first + next) % POOLS) {
+        let folder = PathBuf::from(format!("/tmp/xebec-engine-{number}"));
+        match fs::create_dir(&folder) {
+            Ok(()) => return Ok((folder, format!("10.{number}"))),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Err(format!("{POOLS} engines run, or have left /tmp/xebec-engine-*"))
 }
 
 /// Whether a program is there.
