@@ -19,11 +19,11 @@ pub(crate) struct AccessLine {
 
 impl AccessLine {
     /// A line, where anybody listens to the target `xebec::access`.
-    pub(crate) fn begin(request: &Parts, peer: SocketAddr) -> Option<Box<Self>> {
+    pub(crate) fn begin(request: &Parts, peer: SocketAddr) -> Option<Self> {
         if !tracing::enabled!(target: "xebec::access", tracing::Level::DEBUG) {
             return None;
         }
-        Some(Box::new(Self {
+        Some(Self {
             began: Instant::now(),
             peer,
             method: request.method.clone(),
@@ -33,7 +33,7 @@ impl AccessLine {
             status: None,
             bytes: 0,
             broken: None,
-        }))
+        })
     }
 
     pub(crate) fn set_answer(&mut self, door: &'static str, status: StatusCode) {

@@ -1,7 +1,7 @@
 //! Bodies on their way in, limited in size and silence, and on their way out, counted.
 
 use crate::{
-    access_log::AccessLine,
+    account::Account,
     options::Limits,
     refusal::Refusal,
     state::{ConnectionState, Serving},
@@ -164,18 +164,19 @@ impl Drop for Limited {
 pub(crate) struct Answer {
     body: Body,
     serving: Option<Serving>,
-    line: Option<Box<AccessLine>>,
+    /// Given when the body is dropped: after what the body itself says when it goes.
+    account: Option<Box<Account>>,
 }
 
 impl Answer {
-    pub(crate) fn new(body: Body, serving: Serving, line: Option<Box<AccessLine>>) -> Self {
-        Self { body, serving: Some(serving), line }
+    pub(crate) fn new(body: Body, serving: Serving, account: Option<Box<Account>>) -> Self {
+        Self { body, serving: Some(serving), account }
     }
 
     /// The answer after which the connection is no longer HTTP.
-    pub(crate) fn tunnel(body: Body, serving: Serving, line: Option<Box<AccessLine>>) -> Self {
+    pub(crate) fn tunnel(body: Body, serving: Serving, account: Option<Box<Account>>) -> Self {
         serving.into_tunnel();
-        Self { body, serving: None, line }
+        Self { body, serving: None, account }
     }
 }
 
@@ -192,10 +193,10 @@ impl http_body::Body for Answer {
         if let Some(serving) = &mut self.serving {
             serving.set_untaken(given);
         }
-        if let (Some(line), Poll::Ready(Some(result))) = (&mut self.line, &polled) {
+        if let (Some(account), Poll::Ready(Some(result))) = (&mut self.account, &polled) {
             match result {
-                Ok(frame) => line.add_bytes(frame.data_ref().map_or(0, Bytes::len)),
-                Err(error) => line.set_broken(error.as_ref()),
+                Ok(frame) => account.add_bytes(frame.data_ref().map_or(0, Bytes::len)),
+                Err(error) => account.set_broken(error.as_ref()),
             }
         }
         polled

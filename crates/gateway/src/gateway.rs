@@ -3,10 +3,11 @@
 use crate::{
     bound::Bound,
     counters::Counters,
+    durations::Durations,
     guard::Guard,
     keys::KeyRing,
     options::GatewayOptions,
-    own::Readiness,
+    own::{self, Readiness},
     state::{ConnectionState, Register},
     table::DoorTable,
     tls,
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) http: auto::Builder<TokioExecutor>,
     pub(crate) counters: Counters,
+    pub(crate) durations: Option<Arc<Durations>>,
     pub(crate) register: Arc<Register>,
     pub(crate) readiness: Readiness,
 }
@@ -63,6 +65,7 @@ impl Gateway {
         let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
         let shared = Shared {
             counters: Counters::new(doors.len()),
+            durations: options.durations.then(Arc::default),
             table: DoorTable::new(doors)?,
             keys,
             guard: Guard::new(&options.hosts),
@@ -79,6 +82,12 @@ impl Gateway {
     /// Where the server says that it can serve calls.
     pub fn readiness(&self) -> Readiness {
         self.shared.readiness.clone()
+    }
+
+    /// All series that `/metrics` shows.
+    pub fn metrics(&self) -> Metrics {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move |out: &mut String| own::write_metrics(&shared, out))
     }
 
     /// Opens its ports; what connects waits until [`Bound::serve`].

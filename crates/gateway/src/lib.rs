@@ -10,13 +10,15 @@
 //! | `table` | who owns which path |
 //! | `keys`, `token`, `guard` | who may do what; keeping web pages from managing |
 //! | `body`, `refusal` | bodies and their limits; what the gateway says when it refuses |
-//! | `counters`, `access_log`, `trace` | telemetry |
+//! | `account`, `access_log`, `durations`, `counters`, `trace` | telemetry |
 
 mod access_log;
+mod account;
 mod body;
 mod bound;
 mod connection;
 mod counters;
+mod durations;
 mod gateway;
 mod guard;
 mod io;
@@ -24,6 +26,7 @@ mod keys;
 mod options;
 mod own;
 mod refusal;
+mod rounds;
 mod service;
 mod state;
 mod table;

@@ -1,6 +1,7 @@
 //! How a gateway listens, whom it trusts, and what it allows a client to take.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use xebec_core::ports::tracer::Traces;
 
 /// How a gateway listens and whom it trusts.
 #[derive(Clone, Debug)]
@@ -19,8 +20,10 @@ pub struct GatewayOptions {
     pub hosts: Vec<String>,
     /// Shows `/metrics` to everybody, also where management needs a key.
     pub public_metrics: bool,
-    /// Traces are exported: a request without trace context starts one.
-    pub trace: bool,
+    /// Where the spans of requests go.
+    pub traces: Traces,
+    /// Durations of requests are counted, in `http_server_request_duration_seconds`.
+    pub durations: bool,
     /// What one client may take.
     pub limits: Limits,
     /// How long calls in flight may go on once the gateway was told to stop.
@@ -36,7 +39,8 @@ impl Default for GatewayOptions {
             strict: false,
             hosts: Vec::new(),
             public_metrics: false,
-            trace: false,
+            traces: Traces::default(),
+            durations: false,
             limits: Limits::default(),
             grace: Duration::from_secs(30),
         }

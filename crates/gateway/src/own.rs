@@ -119,14 +119,22 @@ fn metrics(shared: &Shared, state: &ConnectionState, parts: &Parts) -> Response<
         }
     }
     let mut out = String::with_capacity(16 * 1024);
-    shared.counters.write(&mut out, &shared.table, &shared.register);
+    write_metrics(shared, &mut out);
+    text("text/plain; version=0.0.4; charset=utf-8", out)
+}
+
+/// All series.
+pub(crate) fn write_metrics(shared: &Shared, out: &mut String) {
+    shared.counters.write(out, &shared.table, &shared.register);
+    if let Some(durations) = &shared.durations {
+        durations.write(out);
+    }
     for write in &shared.metrics {
-        write(&mut out);
+        write(out);
     }
     for door in shared.table.doors() {
-        door.metrics(&mut out);
+        door.metrics(out);
     }
-    text("text/plain; version=0.0.4; charset=utf-8", out)
 }
 
 fn unknown(shared: &Shared, parts: &Parts) -> Response<Body> {

@@ -1,7 +1,7 @@
 //! The way of a request through the gateway: match, principal, door.
 
 use crate::{
-    access_log::AccessLine,
+    account::Account,
     body::{Answer, Fate, Limited},
     gateway::Shared,
     own,
@@ -28,9 +28,9 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
     let serving = Serving::begin(state.clone());
-    let (parts, body) = request.into_parts();
-    let mut line = AccessLine::begin(&parts, state.peer);
+    let (mut parts, body) = request.into_parts();
     let door = shared.table.find(parts.uri.path());
+    let mut account = Account::begin(&shared, door, &mut parts, state.peer);
     // A defect in one door must not take the connection, and with it other requests, down.
     let routed = AssertUnwindSafe(route(&shared, &state, door, parts, body)).catch_unwind().await;
     let response = routed.unwrap_or_else(|_| {
@@ -38,13 +38,13 @@ pub(crate) async fn answer(
         Refusal::DEFECT.answer()
     });
     shared.counters.count(door, response.status());
-    if let Some(line) = &mut line {
-        line.set_answer(shared.name(door), response.status());
+    if let Some(account) = &mut account {
+        account.set_answer(shared.name(door), response.status());
     }
     let becomes_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     Ok(response.map(|body| match becomes_tunnel {
-        true => Answer::tunnel(body, serving, line),
-        false => Answer::new(body, serving, line),
+        true => Answer::tunnel(body, serving, account),
+        false => Answer::new(body, serving, account),
     }))
 }
 
@@ -71,7 +71,7 @@ async fn route(
             return *refused;
         }
     };
-    trace::settle(&mut parts.headers, shared.options.trace);
+    trace::settle(&mut parts.headers);
     parts.extensions.insert(principal);
     parts.extensions.insert(Peer(state.peer));
     if body.is_end_stream() {

@@ -11,6 +11,8 @@ pub const RESERVED: &[(&str, &str)] = &[
     ("/function/", "openfaas"),
     ("/async-function/", "openfaas"),
     ("/system/", "openfaas"),
+    ("/oauth/token", "openfaas"),
+    ("/ui/", "openfaas"),
     ("/api/v1/", "openwhisk"),
     ("/v2/", "fn"),
     ("/invoke/", "fn"),
@@ -84,6 +86,14 @@ impl DoorTable {
             }
         }
         Ok(Self { doors, segments, rest })
+    }
+
+    /// The claim that a path falls under: the longest that matches.
+    pub(crate) fn claim(&self, path: &str) -> Option<&'static str> {
+        let segment = first(path);
+        let found = self.segments.binary_search_by(|s| s.name.cmp(segment)).ok()?;
+        let mut claims = self.segments[found].claims.iter().map(|(claim, _)| *claim);
+        claims.find(|claim| path == *claim || (claim.ends_with('/') && path.starts_with(claim)))
     }
 
     /// The door of a path: the longest claim that matches.

@@ -1,5 +1,5 @@
 //! The ports: what the engine needs of the world ([`driver`], [`instance`], [`store`], [`blobs`],
-//! [`records`], [`queue`], [`clock`]), what doors may ask ([`control`], [`invoker`], [`deliveries`], [`schedules`]) and the gateway
+//! [`records`], [`queue`], [`clock`], [`tracer`]), what doors may ask ([`control`], [`invoker`], [`deliveries`], [`schedules`]) and the gateway
 //! of doors ([`door`]). The binary names the implementations.
 
 pub mod blobs;
@@ -14,3 +14,4 @@ pub mod queue;
 pub mod records;
 pub mod schedules;
 pub mod store;
+pub mod tracer;

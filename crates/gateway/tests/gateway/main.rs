@@ -10,5 +10,7 @@ mod limits;
 mod listening;
 mod own;
 mod serving;
+mod spans;
 mod support;
 mod tls;
+

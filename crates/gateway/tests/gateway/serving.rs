@@ -8,7 +8,6 @@ use tokio::{
     net::TcpStream,
 };
 use xebec_core::Body;
-use xebec_gateway::GatewayOptions;
 
 #[tokio::test]
 async fn a_connection_serves_many_requests() {
@@ -124,24 +123,6 @@ async fn doors_see_who_sent_it() {
     let (server, _guard) = start(options()).await;
     let heard = ask(server.address, "GET /toy/headers", &[]).await;
     assert!(heard.body.contains("peer 127.0.0.1:"), "{heard:?}");
-}
-
-const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-
-#[tokio::test]
-async fn trace_context_passes_and_is_begun_only_where_traces_are_exported() {
-    let (quiet, _guard) = start(options()).await;
-    let (exporting, _guard) = start(GatewayOptions { trace: true, ..options() }).await;
-    for address in [quiet.address, exporting.address] {
-        let heard = ask(address, "GET /toy/headers", &[("traceparent", TRACE), ("tracestate", "a=b")]).await;
-        assert!(heard.body.contains(&format!("traceparent: {TRACE}\n")), "{heard:?}");
-        assert!(heard.body.contains("tracestate: a=b\n"), "{heard:?}");
-    }
-    for headers in [vec![], vec![("traceparent", "junk")]] {
-        assert!(!ask(quiet.address, "GET /toy/headers", &headers).await.body.contains("traceparent"));
-        let begun = ask(exporting.address, "GET /toy/headers", &headers).await.body;
-        assert!(begun.contains("traceparent: 00-") && !begun.contains("junk"), "{begun}");
-    }
 }
 
 #[tokio::test]
