@@ -6,6 +6,8 @@
 //! | `stdio` | [`stdio`] | a process: body on standard input, answer on standard output |
 //! | `http` | [`http`] | a request to a web server inside |
 //! | `wasi-http` | [`wasi_http`] | a request handed to a component in this process |
+//!
+//! [`watchdog`] reads the variables that say the same to OpenFaaS' watchdogs.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,12 +23,14 @@ use xebec_core::{
     slot::{Slot, SlotOwner},
 };
 
+pub mod duration;
 pub mod http;
 mod in_flight;
-mod lines;
+pub mod lines;
 mod settings;
 pub mod stdio;
 pub mod wasi_http;
+pub mod watchdog;
 
 /// A protocol spoken with functions' code.
 #[async_trait]
@@ -126,7 +130,7 @@ pub struct AnswerError {
 pub const DURATION_HEADER: ::http::HeaderName = ::http::HeaderName::from_static("x-duration-seconds");
 
 /// The value of [`DURATION_HEADER`]: seconds with six decimals.
-pub(crate) fn duration_value(taken: Duration) -> ::http::HeaderValue {
+pub fn duration_value(taken: Duration) -> ::http::HeaderValue {
     let mut text = bytes::BytesMut::with_capacity(16);
     // Writing into memory cannot fail, and digits with a point are a valid value.
     let _ = std::fmt::Write::write_fmt(

@@ -2,31 +2,41 @@
 
 use bytes::{Buf, BytesMut};
 use std::{
+    future::poll_fn,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 use tokio::io::AsyncRead;
 use tokio_util::io::poll_read_buf;
-use xebec_core::{
-    log::{LogStream, MAX_LINE_BYTES},
-    ports::instance::Lines,
-};
+use xebec_core::{log::LogStream, ports::instance::Lines};
 
 const READ_BYTES: usize = 4 * 1024;
 
 /// Reads a stream and hands on its lines. Holds no more than one line.
-pub(crate) struct LineReader {
+pub struct LineReader {
     from: Option<Box<dyn AsyncRead + Send + Unpin>>,
     to: Lines,
     stream: LogStream,
     buffer: BytesMut,
+    max_line_bytes: usize,
     /// The rest of the line at hand is beyond what is kept.
     skipping: bool,
 }
 
 impl LineReader {
-    pub(crate) fn new(from: Box<dyn AsyncRead + Send + Unpin>, to: Lines, stream: LogStream) -> Self {
-        Self { from: Some(from), to, stream, buffer: BytesMut::new(), skipping: false }
+    /// Lines that are longer than `max_line_bytes` are cut there.
+    pub fn new(
+        from: Box<dyn AsyncRead + Send + Unpin>,
+        to: Lines,
+        stream: LogStream,
+        max_line_bytes: usize,
+    ) -> Self {
+        Self { from: Some(from), to, stream, buffer: BytesMut::new(), max_line_bytes, skipping: false }
+    }
+
+    /// Hands on everything until the stream has ended.
+    pub async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
     }
 
     /// Hands on what is there; ready when the stream has ended.
@@ -53,7 +63,7 @@ impl LineReader {
             self.skipping = false;
             self.buffer.advance(end + 1);
         }
-        if self.buffer.len() > MAX_LINE_BYTES {
+        if self.buffer.len() > self.max_line_bytes {
             if !self.skipping {
                 self.emit(self.buffer.len());
             }
@@ -65,8 +75,8 @@ impl LineReader {
     fn emit(&self, length: usize) {
         let line = &self.buffer[..length];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.len() > MAX_LINE_BYTES {
-            let kept = String::from_utf8_lossy(&line[..MAX_LINE_BYTES]);
+        if line.len() > self.max_line_bytes {
+            let kept = String::from_utf8_lossy(&line[..self.max_line_bytes]);
             self.to.line(self.stream, &format!("{kept}…"));
         } else {
             self.to.line(self.stream, &String::from_utf8_lossy(line));
@@ -77,6 +87,7 @@ impl LineReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use xebec_core::log::MAX_LINE_BYTES;
     use parking_lot::Mutex;
     use std::sync::Arc;
 
@@ -91,8 +102,7 @@ mod tests {
     async fn lines(bytes: Vec<u8>) -> Vec<String> {
         let kept = Arc::new(Kept::default());
         let from = Box::new(std::io::Cursor::new(bytes));
-        let mut reader = LineReader::new(from, kept.clone(), LogStream::Stderr);
-        std::future::poll_fn(|cx| reader.poll(cx)).await;
+        LineReader::new(from, kept.clone(), LogStream::Stderr, MAX_LINE_BYTES).run().await;
         std::mem::take(&mut *kept.0.lock())
     }
 

@@ -87,38 +87,16 @@ impl<'a> Settings<'a> {
     }
 }
 
-/// `"1h2m3.5s"` and kin (a sum of numbers with units), or bare seconds, as a number or a text.
+/// `"1h2m3.5s"` and kin, or seconds, as a number or a text.
 fn duration(value: &Value) -> Option<Duration> {
     match value {
         Value::Number(seconds) => Duration::try_from_secs_f64(seconds.as_f64()?).ok(),
-        Value::String(text) => match text.parse::<f64>() {
+        Value::String(text) => match text.parse() {
             Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
-            Err(_) => sum_of_units(text),
+            Err(_) => crate::duration::parse(text),
         },
         _ => None,
     }
-}
-
-fn sum_of_units(mut text: &str) -> Option<Duration> {
-    let mut sum = Duration::ZERO;
-    while !text.is_empty() {
-        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = text[..digits].parse().ok()?;
-        text = &text[digits..];
-        let letters = text.find(|c: char| c.is_ascii_digit()).unwrap_or(text.len());
-        let seconds = match &text[..letters] {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 1e-3,
-            "us" | "µs" => 1e-6,
-            "ns" => 1e-9,
-            _ => return None,
-        };
-        sum = sum.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
-        text = &text[letters..];
-    }
-    Some(sum)
 }
 
 #[cfg(test)]

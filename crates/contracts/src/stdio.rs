@@ -13,6 +13,7 @@
 //! | `exec_timeout` | the process is killed after it | none |
 //! | `marshal_request` | standard input is JSON: `{"header": {…}, "body": {"raw": base64}}` | `false` |
 //! | `max_answer_bytes` | the largest buffered answer | 64 MiB |
+//! | `max_line_bytes` | what is longer in the log is cut there | 16 KiB |
 //!
 //! In the streaming mode a process that exits with a code other than 0 still ends its answer properly, since
 //! the 200 is long sent; the log says so. One that is killed breaks it off.
@@ -33,7 +34,7 @@ use std::{
 use xebec_core::{
     Body, Error, Outcome,
     limits::Clock,
-    log::LogStream,
+    log::{LogStream, MAX_LINE_BYTES},
     outcome::{FunctionFault, PlatformFault},
     ports::instance::{Command, InstanceIo, IoError, Lines},
     revision::{ContractSpec, RevisionSpec},
@@ -92,6 +93,7 @@ struct Options {
     exec_timeout: Option<Duration>,
     marshal_request: bool,
     max_answer_bytes: usize,
+    max_line_bytes: usize,
 }
 
 impl Options {
@@ -112,6 +114,10 @@ impl Options {
                 .number("max_answer_bytes", 1..=1 << 32)?
                 .and_then(|bytes| usize::try_from(bytes).ok())
                 .unwrap_or(64 << 20),
+            max_line_bytes: settings
+                .number("max_line_bytes", 1..=1 << 24)?
+                .and_then(|bytes| usize::try_from(bytes).ok())
+                .unwrap_or(MAX_LINE_BYTES),
         };
         settings.finish()?;
         Ok(options)
@@ -152,7 +158,7 @@ impl Session for StdioSession {
         };
         let body = input.map_or_else(|| request.into_body(), Body::full);
         let process = process::Process::new(child, body, |stderr| {
-            LineReader::new(stderr, self.lines.clone(), LogStream::Stderr)
+            LineReader::new(stderr, self.lines.clone(), LogStream::Stderr, self.options.max_line_bytes)
         })?;
         let mut response = Response::new(Body::empty());
         response.headers_mut().insert(CONTENT_TYPE, content_type);

@@ -1,7 +1,7 @@
 //! `/function/<name>[.<namespace>][/<path>][?<query>]`: the way of every call, so nothing here that need not be.
 
 use crate::{
-    CALLS, OpenFaas, duration, errors,
+    CALLS, OpenFaas, errors,
     metrics::{CallLabels, Running},
     names::{FUNCTION_SPACE, split_qualified, tenant_of},
 };
@@ -15,6 +15,7 @@ use std::{
     task::{Context, Poll},
     time::Instant,
 };
+use xebec_contracts::duration;
 use xebec_core::{
     Answer, Body, BodyError, FunctionKey, Invocation, InvocationId, auth::Principal,
     headers::named_by_connection, names::Address, ports::door::Peer,

@@ -3,7 +3,7 @@
 //! Functions are deployed under `/system/…` and called under `/function/<name>[.<namespace>]`. What other
 //! doors put into that space is callable here, too.
 //!
-//! * [`wire`]: what is sent and received · [`names`], [`duration`], [`quantity`]: pure parsers
+//! * [`wire`]: what is sent and received · [`names`], [`quantity`]: pure parsers
 //! * `translate`: `FunctionDeployment` → deployment
 //! * `call`: `/function/…`, the hot path · `async_call`: `/async-function/…` · `routes`: `/system/…`
 //! * `errors`: outcome and error → status and body, and nowhere else · `metrics`: the gateway's series
@@ -15,7 +15,6 @@ mod metrics;
 mod routes;
 mod translate;
 
-pub mod duration;
 pub mod names;
 pub mod quantity;
 pub mod wire;

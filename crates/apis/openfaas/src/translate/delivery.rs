@@ -2,9 +2,9 @@
 //! connector's `topic` and `schedule` → schedules.
 
 use super::invalid;
-use crate::duration;
 use compact_str::{CompactString, format_compact};
 use std::{collections::BTreeMap, time::Duration};
+use xebec_contracts::duration;
 use xebec_core::{
     Error,
     policy::Delivery,
