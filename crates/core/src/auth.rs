@@ -116,6 +116,7 @@ pub struct KeyInfo {
 /// What a new key shall be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"note": "the build server", "role": "manage", "tenant": "default", "expires_in_seconds": 86400})))]
 pub struct KeyRequest {
     /// What it is for.
     #[serde(default)]

@@ -398,6 +398,7 @@ pub struct Wishes {
 
 /// That a message was accepted: it is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(examples(json!({"id": "01970000-0000-7000-8000-000000000001", "duplicate": false})))]
 pub struct Receipt {
     /// Its id; where it was accepted before under the same idempotency key, the first one's.
     pub id: InvocationId,

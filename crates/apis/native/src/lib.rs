@@ -5,8 +5,10 @@
 //! | [`wire`] | what is sent and received |
 //! | [`translate`] | manifest → deployment |
 //! | `routes` | the handlers |
+//! | [`describe`] | its description in OpenAPI |
 //! | [`errors`] | outcome and error → status and body |
 
+pub mod describe;
 pub mod errors;
 mod routes;
 pub mod translate;

@@ -28,6 +28,13 @@ use xebec_core::{
 /// /xebec/v1/functions/{name}` takes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schema(examples(json!({
+    "name": "hello", "environment": "python", "limits": {"memory": "128MiB", "timeout": "30s"},
+    "code": {
+        "digest": "sha256:0000000000000000000000000000000000000000000000000000000000000000",
+        "format": "tar_zstd", "bytes": 1024,
+    },
+})))]
 pub struct Manifest {
     /// Its name: a DNS label.
     pub name: String,
@@ -229,6 +236,7 @@ pub struct CodeAnswer {
 /// What `PUT …/traffic` takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"shares": [{"revision": 3, "percent": 90}, {"revision": 4, "percent": 10}]})))]
 pub struct TrafficRequest {
     /// Revision numbers and their percentages, which sum to 100.
     pub shares: Vec<NumberedShare>,
@@ -247,6 +255,7 @@ pub struct NumberedShare {
 /// What `POST …/rollback` takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(examples(json!({"to": 2})))]
 pub struct RollbackRequest {
     /// Which revision; left out: the one before the newest that gets calls.
     pub to: Option<u64>,
@@ -278,6 +287,7 @@ impl RevisionAnswer {
 /// What `PUT /xebec/v1/secrets/{name}` takes.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"value": "aHVudGVyMg=="})))]
 pub struct SecretRequest {
     /// The value, in base64.
     pub value: String,
@@ -296,6 +306,7 @@ pub struct KeyAnswer {
 /// What `POST /xebec/v1/backup` takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"directory": "/var/backups/xebec/2030-01-31"})))]
 pub struct BackupRequest {
     /// An absolute path on the server's machine; made if missing, must be empty.
     pub directory: String,
@@ -316,6 +327,9 @@ pub struct Info {
 
 /// The body of every error of this door.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(examples(json!({
+    "code": "XB2002", "message": "there is no function \"hello\"", "hint": "xebec ls lists what is deployed",
+})))]
 pub struct ErrorBody {
     /// Its stable code.
     pub code: String,

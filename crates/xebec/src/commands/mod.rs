@@ -15,6 +15,7 @@ mod later;
 mod list;
 mod logs;
 mod new;
+mod openapi;
 mod queue;
 mod remove;
 mod revisions;
@@ -98,6 +99,9 @@ pub(crate) enum Command {
     Restore(backup::Restore),
     /// Check this machine and the server
     Doctor(doctor::Doctor),
+    /// Print the description of the native API
+    #[command(name = "openapi")]
+    OpenApi(openapi::OpenApi),
     /// Print a completion script for a shell
     Completions(completions::Completions),
 }
@@ -130,6 +134,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Backup(command) => command.run(server, format).await,
         Command::Restore(command) => command.run(),
         Command::Doctor(command) => Box::pin(command.run(server, format)).await,
+        Command::OpenApi(command) => command.run(),
         Command::Completions(command) => command.run(),
     }
 }

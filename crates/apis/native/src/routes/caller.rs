@@ -2,7 +2,7 @@
 
 use crate::errors;
 use axum::{
-    extract::{FromRequest, FromRequestParts, Query, Request},
+    extract::{FromRequest, FromRequestParts, Request},
     response::{IntoResponse, Response},
 };
 use http::request::Parts;
@@ -40,7 +40,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
         let principal = parts.extensions.get::<Principal>().cloned().unwrap_or(Principal::Anonymous);
-        let tenant = Query::<TenantQuery>::try_from_uri(&parts.uri)
+        let tenant = axum::extract::Query::<TenantQuery>::try_from_uri(&parts.uri)
             .ok()
             .and_then(|query| query.0.tenant)
             .map(|name| {
@@ -68,6 +68,37 @@ impl Caller {
         }
         Err(Failure(Error::new(ErrorKind::Forbidden, "XB5004", "only an admin key may do this")))
     }
+}
+
+/// What the path names; what cannot be read is refused as everything else is.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        path.map(|path| Self(path.0))
+            .map_err(|rejection| unreadable("XB1014", "the path", &rejection.body_text()))
+    }
+}
+
+/// What the query says, likewise.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
+        let query = axum::extract::Query::<T>::try_from_uri(&parts.uri);
+        query
+            .map(|query| Self(query.0))
+            .map_err(|rejection| unreadable("XB1009", "the query", &rejection.body_text()))
+    }
+}
+
+fn unreadable(code: &'static str, what: &str, why: &str) -> Failure {
+    Failure(Error::invalid(code, format!("{what} is not as expected here: {why}")))
 }
 
 /// A JSON body; malformed ones are refused with line and reason. An empty body reads as `{}`.

@@ -2,17 +2,20 @@
 
 use super::{
     State,
-    caller::{Caller, Failure, Json},
+    caller::{Caller, Failure, Json, Path},
 };
 use crate::{
-    DOOR, errors, translate,
+    DOOR,
+    describe::Octets,
+    errors, translate,
     wire::{
-        CodeAnswer, DeployEvent, FunctionAnswer, Manifest, RevisionAnswer, RollbackRequest, TrafficRequest,
+        CodeAnswer, DeployEvent, ErrorBody, FunctionAnswer, Manifest, RevisionAnswer, RollbackRequest,
+        TrafficRequest,
     },
 };
 use axum::{
     Json as Answer,
-    extract::{Path, State as Shared},
+    extract::State as Shared,
     response::{IntoResponse, Response, Sse, sse},
 };
 use futures_util::{Stream, StreamExt as _};
@@ -29,11 +32,26 @@ use xebec_core::{
 /// Steps of a deploy that may wait for a slow reader; more are dropped, they are only for people.
 const STEPS: usize = 256;
 
+/// All functions of the tenant, of every door
+#[utoipa::path(
+    get,
+    path = "/functions",
+    tag = "functions",
+    responses((status = 200, description = "Sorted by door and name", body = Vec<FunctionAnswer>))
+)]
 pub(super) async fn list(caller: Caller, Shared(state): Shared<Arc<State>>) -> Answer<Vec<FunctionAnswer>> {
     let views = state.control.functions(Some(&caller.tenant), None);
     Answer(views.into_iter().map(|view| answer(view, None)).collect())
 }
 
+/// One function
+#[utoipa::path(
+    get,
+    path = "/functions/{name}",
+    tag = "functions",
+    params(("name", description = "The function's name")),
+    responses((status = 200, description = "The function", body = FunctionAnswer))
+)]
 pub(super) async fn read(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -50,6 +68,16 @@ pub(super) async fn read(
     Ok(Answer(answer(view, manifest)))
 }
 
+/// Remove a function with its revisions
+///
+/// Calls in flight end by themselves.
+#[utoipa::path(
+    delete,
+    path = "/functions/{name}",
+    tag = "functions",
+    params(("name", description = "The function's name")),
+    responses((status = 204, description = "It is gone"))
+)]
 pub(super) async fn remove(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -60,7 +88,16 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes a tar archive (or a WebAssembly file) and keeps it by digest.
+/// Store code for a later deploy
+///
+/// Takes a tar archive (zstd, gzip or plain) or a WebAssembly file, and keeps it by digest.
+#[utoipa::path(
+    post,
+    path = "/code",
+    tag = "functions",
+    request_body(content = Octets, content_type = "application/octet-stream"),
+    responses((status = 200, description = "It is stored", body = CodeAnswer))
+)]
 pub(super) async fn store_code(
     _caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -71,6 +108,24 @@ pub(super) async fn store_code(
     Ok(Answer(CodeAnswer { digest, bytes }))
 }
 
+/// Deploy a function
+///
+/// With `Accept: text/event-stream` the answer tells the progress: the `data` of its events are `DeployEvent`s, and
+/// what fails after it began is the last of them.
+#[utoipa::path(
+    put,
+    path = "/functions/{name}",
+    tag = "functions",
+    params(("name", description = "The function's name")),
+    responses(
+        (status = 200, description = "It is deployed", content(
+            (FunctionAnswer = "application/json"),
+            (DeployEvent = "text/event-stream"),
+        )),
+        (status = 409, description = "Another door has the name", body = ErrorBody),
+        (status = 422, description = "This installation will not run it", body = ErrorBody),
+    )
+)]
 pub(super) async fn deploy(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -133,6 +188,14 @@ fn followed(
     .map(|event| Ok(sse::Event::default().json_data(event).unwrap_or_default()))
 }
 
+/// A function's revisions, newest first, with their share of the traffic
+#[utoipa::path(
+    get,
+    path = "/functions/{name}/revisions",
+    tag = "functions",
+    params(("name", description = "The function's name")),
+    responses((status = 200, description = "The revisions", body = Vec<RevisionAnswer>))
+)]
 pub(super) async fn revisions(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -142,6 +205,14 @@ pub(super) async fn revisions(
     Ok(Answer(RevisionAnswer::list(&view.function.revisions, view.function.traffic.shares())))
 }
 
+/// Split calls over revisions
+#[utoipa::path(
+    put,
+    path = "/functions/{name}/traffic",
+    tag = "functions",
+    params(("name", description = "The function's name")),
+    responses((status = 200, description = "The revisions, as calls are split now", body = Vec<RevisionAnswer>))
+)]
 pub(super) async fn set_traffic(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -157,6 +228,14 @@ pub(super) async fn set_traffic(
     Ok(Answer(RevisionAnswer::list(&view.function.revisions, view.function.traffic.shares())))
 }
 
+/// Send all calls to an older revision
+#[utoipa::path(
+    post,
+    path = "/functions/{name}/rollback",
+    tag = "functions",
+    params(("name", description = "The function's name")),
+    responses((status = 200, description = "The revisions, as calls are split now", body = Vec<RevisionAnswer>))
+)]
 pub(super) async fn rollback(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -182,12 +261,25 @@ pub(super) async fn rollback(
     Ok(Answer(RevisionAnswer::list(&view.function.revisions, view.function.traffic.shares())))
 }
 
-#[derive(serde::Deserialize)]
+/// What `POST …/scale` takes.
+#[derive(serde::Deserialize, utoipa::ToSchema)]
+#[schema(examples(json!({"instances": 2})))]
 #[serde(deny_unknown_fields)]
 pub(super) struct ScaleRequest {
+    /// How many are wanted now.
     instances: u32,
 }
 
+/// Ask for instances now
+///
+/// Within the policy's bounds; scaling goes on from there.
+#[utoipa::path(
+    post,
+    path = "/functions/{name}/scale",
+    tag = "functions",
+    params(("name", description = "The function's name")),
+    responses((status = 202, description = "They are asked for"))
+)]
 pub(super) async fn scale(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,

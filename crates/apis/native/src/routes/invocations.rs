@@ -2,23 +2,23 @@
 
 use super::{
     State,
-    caller::{Caller, Failure},
+    caller::{Caller, Failure, Path, Query},
     messages,
     observe::until_stop,
 };
-use crate::wire::{InvocationAnswer, ReplayAnswer};
+use crate::wire::{ErrorBody, InvocationAnswer, ReplayAnswer};
 use axum::{
-    Json as Answer, Router,
+    Json as Answer,
     body::Body as AxumBody,
-    extract::{Path, Query, State as Shared},
+    extract::State as Shared,
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, Request, StatusCode, header};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{convert::Infallible, sync::Arc};
+use utoipa_axum::{router::OpenApiRouter, routes};
 use xebec_core::{
     Body, Error, ErrorKind, InvocationId,
     log::LogQuery,
@@ -35,29 +35,53 @@ const NDJSON: &str = "application/x-ndjson";
 const EXPORT_PAGE: u32 = 500;
 
 /// The routes of this file; `/records` is what `/invocations` was called at first.
-pub(super) fn routes() -> Router<Arc<State>> {
-    Router::new()
-        .route("/invocations", get(list))
-        .route("/invocations/{id}", get(show))
-        .route("/invocations/{id}/replay", post(replay))
-        .route("/records", get(list))
-        .route("/records/{id}", get(record))
+pub(super) fn routes() -> OpenApiRouter<Arc<State>> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show))
+        .routes(routes!(replay))
+        .routes(routes!(list_records))
+        .routes(routes!(record))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Parameters {
+    /// Of the function of this name.
     function: Option<String>,
+    /// That ended so: `success`, `application_error`, `timeout`, `crash`, …
     outcome: Option<String>,
+    /// Received at or after.
     since: Option<Timestamp>,
+    /// Received before.
     until: Option<Timestamp>,
+    /// Of at least this attempt: with 1 all that outlived their caller, with 2 those that were tried again.
     attempt: Option<u32>,
+    /// At most so many; of a page at most 1000.
     limit: Option<u32>,
+    /// Where the previous page ended.
     cursor: Option<String>,
+    /// Those that come, as they end.
     #[serde(default)]
     follow: bool,
 }
 
-/// A page as JSON; all that match, or those that come, as lines of JSON.
+/// Calls that have ended, newest first
+///
+/// With `Accept: application/x-ndjson` all that match, streamed as lines of JSON; an answer that breaks off is not all.
+/// With `follow=true` lines of JSON: the last `limit` calls (0), oldest first, then each as it ends.
+#[utoipa::path(
+    get,
+    path = "/invocations",
+    tag = "invocations",
+    params(Parameters),
+    responses(
+        (status = 200, description = "A page of them; or lines", content(
+            (RecordPage = "application/json"),
+            (Followed = "application/x-ndjson"),
+        )),
+    )
+)]
 async fn list(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -84,6 +108,26 @@ async fn list(
     } else {
         Ok(Answer(state.control.records(query).await?).into_response())
     }
+}
+
+/// The older name of `/invocations`
+#[utoipa::path(
+    get,
+    path = "/records",
+    tag = "invocations",
+    params(Parameters),
+    responses((status = 200, description = "As of `/invocations`", content(
+        (RecordPage = "application/json"),
+        (Followed = "application/x-ndjson"),
+    )))
+)]
+async fn list_records(
+    caller: Caller,
+    state: Shared<Arc<State>>,
+    wanted: Query<Parameters>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    list(caller, state, wanted, headers).await
 }
 
 fn line(value: &impl Serialize) -> Vec<u8> {
@@ -141,6 +185,14 @@ where
     ([(header::CONTENT_TYPE, NDJSON)], AxumBody::from_stream(lines)).into_response()
 }
 
+/// One call without its logs: the older form
+#[utoipa::path(
+    get,
+    path = "/records/{id}",
+    tag = "invocations",
+    params(("id" = InvocationId, Path, description = "The id of the call")),
+    responses((status = 200, description = "The call", body = InvocationRecord))
+)]
 async fn record(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -149,6 +201,14 @@ async fn record(
     Ok(Answer(find(&state, &caller, &id).await?))
 }
 
+/// One call that has ended, with what its function printed meanwhile
+#[utoipa::path(
+    get,
+    path = "/invocations/{id}",
+    tag = "invocations",
+    params(("id" = InvocationId, Path, description = "The id of the call")),
+    responses((status = 200, description = "The call", body = InvocationAnswer))
+)]
 async fn show(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -160,7 +220,17 @@ async fn show(
     Ok(Answer(InvocationAnswer { record, replayable, logs: logs.collect().await }))
 }
 
-/// Makes a call again, with an id of its own, as one that outlives its caller.
+/// Make a call again, as one that outlives its caller
+#[utoipa::path(
+    post,
+    path = "/invocations/{id}/replay",
+    tag = "invocations",
+    params(("id" = InvocationId, Path, description = "The id of the call")),
+    responses(
+        (status = 202, description = "It is accepted, with an id of its own", body = ReplayAnswer),
+        (status = 422, description = "Its request was not kept", body = ErrorBody),
+    )
+)]
 async fn replay(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,

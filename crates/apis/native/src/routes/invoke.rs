@@ -4,13 +4,24 @@ use super::{
     PREFIX, State, functions,
     wishes::{self, Asked},
 };
-use crate::errors;
+use crate::{
+    describe::Octets,
+    errors,
+    wire::{ErrorBody, Span},
+};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header, uri::PathAndQuery};
 use std::time::Duration;
+use utoipa::{
+    PartialSchema as _,
+    openapi::{
+        RefOr, Required,
+        path::{ParameterBuilder, ParameterIn, Paths},
+    },
+};
 use xebec_core::{
-    Body, Error, FunctionKey, Invocation, Outcome, Tenant,
+    Body, Error, FunctionKey, Invocation, InvocationId, Outcome, Tenant,
     auth::Principal,
-    message::{Receipt, Submission},
+    message::{Form, Receipt, Submission},
     names::DEFAULT_TENANT,
 };
 
@@ -29,6 +40,75 @@ pub(super) fn target(path: &str) -> Option<(&str, &str)> {
     (path.is_empty() || path.starts_with('/')).then_some((name, path))
 }
 
+/// The operations of calls, which the router does not know: they take any method, and any path below theirs.
+pub(super) fn paths() -> Paths {
+    use utoipa::Path as _;
+    let (root, methods) = (__path_call::path(), __path_call::methods());
+    let mut operation = __path_call::operation();
+    let mut paths = Paths::new();
+    paths.add_path_operation(&root, methods.clone(), operation.clone());
+    let path = ParameterBuilder::new()
+        .name("path")
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some("The path that the function sees; it may have several segments"))
+        .schema(Some(String::schema()));
+    operation.parameters.get_or_insert_default().push(RefOr::T(path.build()));
+    paths.add_path_operation(format!("{root}/{{path}}"), methods, operation);
+    paths
+}
+
+/// Call a function
+///
+/// With any method. The function sees the path after `invoke`, and the query without `tenant`. Its answer is passed
+/// on as it is, whatever its status: `x-xebec-outcome` tells an answer of the function's own from ours. With
+/// `x-xebec-async: true` (or `Prefer: respond-async`) the call is answered with 202 as soon as it is on disk.
+#[utoipa::path(
+    method(get, head, post, put, patch, delete, options),
+    path = "/xebec/v1/functions/{name}/invoke",
+    tag = "calls",
+    params(
+        ("name" = String, Path, description = "The function's name"),
+        ("x-xebec-timeout-ms" = Option<u64>, Header, description = "Shortens the clocks of a caller who waits"),
+        ("x-xebec-async" = Option<bool>, Header, description = "The call outlives its caller"),
+        ("prefer" = Option<String>, Header, description = "`respond-async` (RFC 7240) means the same"),
+        ("x-xebec-delay" = Option<Span>, Header, description = "Not before so long from now"),
+        ("x-xebec-expiry" = Option<Span>, Header,
+            description = "A dead letter if it has not begun so long after it was due"),
+        ("x-xebec-queue" = Option<String>, Header, description = "The queue; left out, as the function says"),
+        ("x-xebec-priority" = Option<u8>, Header, maximum = 9, description = "0 to 9, usually 5"),
+        ("x-xebec-key" = Option<String>, Header,
+            description = "Calls with the same key are made one at a time, in order"),
+        ("idempotency-key" = Option<String>, Header,
+            description = "A second call of the function in that queue with the same key is the first one"),
+        ("x-xebec-idempotency-window" = Option<Span>, Header,
+            description = "For how long that is remembered; usually `24h`"),
+        ("x-xebec-callback" = Option<String>, Header,
+            description = "Where the result goes: a URL, `function:name` or `queue:name`"),
+        ("x-xebec-callback-form" = Option<Form>, Header, description = "What is sent there"),
+        ("x-xebec-at-most-once" = Option<bool>, Header, description = "Once begun, never again"),
+        ("x-xebec-attempts" = Option<u32>, Header,
+            description = "Attempts in all; left out, as the function says"),
+    ),
+    request_body(content = Octets, content_type = "*/*", description = "What the function is called with"),
+    responses(
+        (status = 202, description = "Accepted: it is on disk", body = Receipt, headers(
+            ("x-xebec-invocation" = InvocationId, description = "The call's id"),
+            ("location" = String, description = "Where it is seen while it waits"),
+        )),
+        (status = 429, description = "A queue is full or a quota used up", body = ErrorBody, headers(
+            ("retry-after" = u32, description = "Seconds"),
+        )),
+        (status = 502, description = "The function crashed, did not start, or gave a bad answer", body = ErrorBody),
+        (status = 504, description = "One of the function's clocks ran out", body = ErrorBody),
+        (status = 508, description = "It is the last of too long a chain of calls", body = ErrorBody),
+        (status = "default", description = "The function's own answer", content_type = "*/*", body = Octets, headers(
+            ("x-xebec-invocation" = InvocationId, description = "The call's id"),
+            ("x-xebec-outcome" = String, description = "How it ended: `success`, `application_error`, `timeout`, …"),
+            ("x-xebec-cold" = u8, description = "1: it waited for an instance to start"),
+        )),
+    )
+)]
 pub(super) async fn call(state: &State, request: Request<Body>) -> Response<Body> {
     match wishes::asked(request.headers()) {
         Err(error) => errors::answer(&error),

@@ -2,17 +2,21 @@
 
 use super::{
     State,
-    caller::{Caller, Failure, Json},
+    caller::{Caller, Failure, Json, Path},
 };
 use crate::wire::KeyAnswer;
-use axum::{
-    Json as Answer,
-    extract::{Path, State as Shared},
-};
+use axum::{Json as Answer, extract::State as Shared};
 use http::StatusCode;
 use std::sync::Arc;
 use xebec_core::auth::{KeyInfo, KeyRequest};
 
+/// All keys, oldest first; for administrators
+#[utoipa::path(
+    get,
+    path = "/keys",
+    tag = "keys",
+    responses((status = 200, description = "The keys, without their tokens", body = Vec<KeyInfo>))
+)]
 pub(super) async fn list(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -21,6 +25,13 @@ pub(super) async fn list(
     Ok(Answer(state.keys.list().await?))
 }
 
+/// Issue a key; for administrators
+#[utoipa::path(
+    post,
+    path = "/keys",
+    tag = "keys",
+    responses((status = 201, description = "The key, and its token, this once", body = KeyAnswer))
+)]
 pub(super) async fn issue(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -31,6 +42,14 @@ pub(super) async fn issue(
     Ok((StatusCode::CREATED, Answer(KeyAnswer { key, token })))
 }
 
+/// Revoke a key; for administrators
+#[utoipa::path(
+    delete,
+    path = "/keys/{id}",
+    tag = "keys",
+    params(("id", description = "The key's id")),
+    responses((status = 204, description = "It is of no use any more"))
+)]
 pub(super) async fn revoke(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,

@@ -2,16 +2,17 @@
 
 use super::{
     State,
-    caller::{Caller, Failure, Json},
+    caller::{Caller, Failure, Json, Path, Query},
     functions,
 };
 use crate::{
     DOOR,
+    describe::Octets,
     wire::{Count, DeadLetterRequest, MessageAnswer, MessageList, Preview},
 };
 use axum::{
     Json as Answer,
-    extract::{Path, Query, State as Shared},
+    extract::State as Shared,
     response::{IntoResponse, Response},
 };
 use base64::Engine as _;
@@ -27,15 +28,29 @@ use xebec_core::{
 /// How much of a body is shown with its message, in bytes.
 const PREVIEW_BYTES: usize = 4096;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListParameters {
+    /// `waiting`, `running` or `dead`.
     state: Option<String>,
+    /// In the queue of this name.
     queue: Option<String>,
+    /// For the function of this name.
     function: Option<String>,
+    /// At most so many.
     limit: Option<u32>,
+    /// Where the previous page ended.
     cursor: Option<String>,
 }
 
+/// Messages, oldest accepted first
+#[utoipa::path(
+    get,
+    path = "/messages",
+    tag = "messages",
+    params(ListParameters),
+    responses((status = 200, description = "A page of them", body = MessageList))
+)]
 pub(super) async fn list(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -51,6 +66,14 @@ pub(super) async fn list(
     Ok(Answer(state.deliveries()?.messages(&query).await?.into()))
 }
 
+/// One message, with its headers and how its body begins
+#[utoipa::path(
+    get,
+    path = "/messages/{id}",
+    tag = "messages",
+    params(("id" = InvocationId, Path, description = "The id of the call")),
+    responses((status = 200, description = "The message", body = MessageAnswer))
+)]
 pub(super) async fn show(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -65,6 +88,14 @@ pub(super) async fn show(
     Ok(Answer(MessageAnswer::whole(entry, body)))
 }
 
+/// A message's whole body
+#[utoipa::path(
+    get,
+    path = "/messages/{id}/body",
+    tag = "messages",
+    params(("id" = InvocationId, Path, description = "The id of the call")),
+    responses((status = 200, description = "Its bytes", body = Octets, content_type = "application/octet-stream"))
+)]
 pub(super) async fn body(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -80,6 +111,16 @@ pub(super) async fn body(
     Ok((headers, axum::body::Body::new(body)).into_response())
 }
 
+/// Take back a message
+///
+/// One that waits goes; one that runs is stopped as far as its contract allows; a dead letter is discarded.
+#[utoipa::path(
+    delete,
+    path = "/messages/{id}",
+    tag = "messages",
+    params(("id" = InvocationId, Path, description = "The id of the call")),
+    responses((status = 200, description = "The message as it was", body = MessageAnswer))
+)]
 pub(super) async fn cancel(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -89,6 +130,13 @@ pub(super) async fn cancel(
     Ok(Answer(MessageAnswer::new(state.deliveries()?.cancel(&id).await?)))
 }
 
+/// Make dead letters wait again, as if they were new
+#[utoipa::path(
+    post,
+    path = "/dead-letters/redrive",
+    tag = "messages",
+    responses((status = 200, description = "How many", body = Count))
+)]
 pub(super) async fn redrive(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -102,6 +150,13 @@ pub(super) async fn redrive(
     Ok(Answer(Count { count: state.deliveries()?.redrive(&which, rate).await? }))
 }
 
+/// Delete dead letters
+#[utoipa::path(
+    post,
+    path = "/dead-letters/discard",
+    tag = "messages",
+    responses((status = 200, description = "How many", body = Count))
+)]
 pub(super) async fn discard(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,

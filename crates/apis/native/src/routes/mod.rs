@@ -13,13 +13,9 @@ mod schedules;
 mod secrets;
 mod wishes;
 
-use crate::{DOOR, errors};
+use crate::{DOOR, describe, errors};
 use async_trait::async_trait;
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    routing::{get, post, put},
-};
+use axum::{Router, extract::DefaultBodyLimit};
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, header, request::Parts};
 use std::{
@@ -27,6 +23,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 use tower::ServiceExt as _;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use xebec_core::{
     Body, Error,
     auth::{Access, Keys},
@@ -74,6 +71,8 @@ pub struct Native {
 pub(crate) struct State {
     pub(crate) parts: NativeParts,
     pub(crate) started: jiff::Timestamp,
+    /// The description, as it is served.
+    pub(crate) description: bytes::Bytes,
 }
 
 impl std::ops::Deref for State {
@@ -103,56 +102,80 @@ fn not_here(code: &'static str, what: &str) -> Error {
 impl Native {
     /// The door over the engine.
     pub fn new(parts: NativeParts) -> Self {
-        let state = Arc::new(State { parts, started: jiff::Timestamp::now() });
+        let description = describe::json(parts.version);
+        let state = Arc::new(State { parts, started: jiff::Timestamp::now(), description });
         let router = router(Arc::clone(&state));
         Self { state, router }
     }
 }
 
-fn router(state: Arc<State>) -> Router {
-    let functions = Router::new()
-        .route("/functions", get(functions::list))
-        .route("/functions/{name}", get(functions::read).put(functions::deploy).delete(functions::remove))
-        .route("/functions/{name}/revisions", get(functions::revisions))
-        .route("/functions/{name}/traffic", put(functions::set_traffic))
-        .route("/functions/{name}/rollback", post(functions::rollback))
-        .route("/functions/{name}/scale", post(functions::scale))
-        .route("/functions/{name}/logs", get(observe::logs))
-        .route("/code", post(functions::store_code).layer(DefaultBodyLimit::disable()));
-    let rest = Router::new()
-        .route("/events", get(observe::events))
-        .route("/secrets", get(secrets::list))
-        .route("/secrets/{name}", put(secrets::write).delete(secrets::remove))
-        .route("/keys", get(keys::list).post(keys::issue))
-        .route("/keys/{id}", axum::routing::delete(keys::revoke))
-        .route("/environments", get(operate::environments))
-        .route("/info", get(operate::info))
-        .route("/collect-garbage", post(operate::collect_garbage))
-        .route("/backup", post(operate::backup));
-    let asynchronous = Router::new()
-        .route("/functions/{name}/pause", post(queues::pause_function))
-        .route("/functions/{name}/resume", post(queues::resume_function))
-        .route("/queues", get(queues::list))
-        .route("/pauses", get(queues::paused))
-        .route("/queues/{name}/pause", post(queues::pause))
-        .route("/queues/{name}/resume", post(queues::resume))
-        .route("/messages", get(messages::list))
-        .route("/messages/{id}", get(messages::show).delete(messages::cancel))
-        .route("/messages/{id}/body", get(messages::body))
-        .route("/dead-letters/redrive", post(messages::redrive))
-        .route("/dead-letters/discard", post(messages::discard))
-        .route("/schedules", get(schedules::list))
-        .route("/schedules/{name}", get(schedules::read).put(schedules::write).delete(schedules::remove))
-        .route("/schedules/{name}/pause", post(schedules::pause))
-        .route("/schedules/{name}/resume", post(schedules::resume))
-        .route("/schedules/{name}/fire", post(schedules::fire));
+/// All routes with what they say of themselves. There is no other way to add one.
+pub(crate) fn documented() -> OpenApiRouter<Arc<State>> {
+    let code = OpenApiRouter::new().routes(routes!(functions::store_code)).layer(DefaultBodyLimit::disable());
+    let functions = OpenApiRouter::new()
+        .routes(routes!(functions::list))
+        .routes(routes!(functions::read, functions::deploy, functions::remove))
+        .routes(routes!(functions::revisions))
+        .routes(routes!(functions::set_traffic))
+        .routes(routes!(functions::rollback))
+        .routes(routes!(functions::scale))
+        .routes(routes!(observe::logs))
+        .merge(code);
+    let rest = OpenApiRouter::new()
+        .routes(routes!(observe::events))
+        .routes(routes!(secrets::list))
+        .routes(routes!(secrets::write, secrets::remove))
+        .routes(routes!(keys::list, keys::issue))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(operate::environments))
+        .routes(routes!(operate::info))
+        .routes(routes!(operate::description))
+        .routes(routes!(operate::collect_garbage))
+        .routes(routes!(operate::backup));
+    let asynchronous = OpenApiRouter::new()
+        .routes(routes!(queues::pause_function))
+        .routes(routes!(queues::resume_function))
+        .routes(routes!(queues::list))
+        .routes(routes!(queues::paused))
+        .routes(routes!(queues::pause))
+        .routes(routes!(queues::resume))
+        .routes(routes!(messages::list))
+        .routes(routes!(messages::show, messages::cancel))
+        .routes(routes!(messages::body))
+        .routes(routes!(messages::redrive))
+        .routes(routes!(messages::discard))
+        .routes(routes!(schedules::list))
+        .routes(routes!(schedules::read, schedules::write, schedules::remove))
+        .routes(routes!(schedules::pause))
+        .routes(routes!(schedules::resume))
+        .routes(routes!(schedules::fire));
     let routes = functions
         .merge(asynchronous)
         .merge(invocations::routes())
         .merge(rest)
-        .layer(DefaultBodyLimit::max(MANAGEMENT_BYTES))
-        .with_state(state);
-    Router::new().nest("/xebec/v1", routes).fallback(nothing_here)
+        .layer(DefaultBodyLimit::max(MANAGEMENT_BYTES));
+    let mut all = OpenApiRouter::new().nest("/xebec/v1", routes);
+    all.get_openapi_mut().paths.merge(invoke::paths());
+    all
+}
+
+fn router(state: Arc<State>) -> Router {
+    let (routes, _) = documented().split_for_parts();
+    routes.with_state(state).method_not_allowed_fallback(not_for_this).fallback(nothing_here)
+}
+
+/// Whether a path, or a template of one, is that of a call.
+pub(crate) fn is_call(path: &str) -> bool {
+    invoke::target(path).is_some()
+}
+
+async fn not_for_this(request: Request<axum::body::Body>) -> Response<axum::body::Body> {
+    let (method, path) = (request.method(), request.uri().path());
+    let error = Error::invalid("XB1006", format!("{method} is not for {path}"))
+        .with_hint("the answer's Allow header names what is");
+    let mut response = errors::answer(&error).map(axum::body::Body::new);
+    *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
+    response
 }
 
 async fn nothing_here(request: Request<axum::body::Body>) -> Response<axum::body::Body> {
@@ -173,7 +196,11 @@ impl Door for Native {
     }
 
     fn access(&self, request: &Parts) -> Access {
-        if invoke::target(request.uri.path()).is_some() { Access::Invocation } else { Access::Management }
+        match request.uri.path() {
+            path if is_call(path) => Access::Invocation,
+            path if describe::is_here(path) => Access::Open,
+            _ => Access::Management,
+        }
     }
 
     fn refuse(&self, error: &Error) -> Response<Body> {
@@ -200,5 +227,33 @@ impl Door for Native {
         let mut greeting = serde_json::Map::new();
         greeting.insert("xebec".into(), self.state.version.into());
         greeting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::documented;
+    use std::collections::BTreeSet;
+
+    /// The paths that axum matches, which only its `Debug` tells.
+    fn matched(router: &axum::Router<std::sync::Arc<super::State>>) -> BTreeSet<String> {
+        let printed = format!("{router:?}");
+        let paths = printed.split("RouteId(").skip(1).filter_map(|after| {
+            let (_, text) = after.split_once("): \"")?;
+            text.split_once('"').map(|(path, _)| path.to_owned())
+        });
+        paths.filter(|path| path.starts_with("/xebec/")).collect()
+    }
+
+    #[test]
+    fn every_route_is_described_and_every_description_is_a_route() {
+        let (router, described) = documented().split_for_parts();
+        let described: BTreeSet<String> = described.paths.paths.into_keys().collect();
+        let (calls, described): (BTreeSet<_>, BTreeSet<_>) =
+            described.into_iter().partition(|path| super::is_call(path));
+        assert_eq!(matched(&router), described);
+        // Those are answered before the router is asked.
+        let expected = ["/xebec/v1/functions/{name}/invoke", "/xebec/v1/functions/{name}/invoke/{path}"];
+        assert_eq!(calls.iter().map(String::as_str).collect::<Vec<_>>(), expected);
     }
 }

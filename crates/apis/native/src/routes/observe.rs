@@ -2,11 +2,11 @@
 
 use super::{
     State,
-    caller::{Caller, Failure},
+    caller::{Caller, Failure, Path, Query},
     functions,
 };
 use axum::{
-    extract::{Path, Query, State as Shared},
+    extract::State as Shared,
     response::{IntoResponse, Response, Sse, sse},
 };
 use futures_util::{Stream, StreamExt as _, future};
@@ -18,19 +18,36 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use xebec_core::{InvocationId, log::LogQuery};
+use xebec_core::{
+    InvocationId,
+    log::{LogLine, LogQuery},
+    ports::control::Event,
+};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct LogParameters {
+    /// Then those that come, until the answer is dropped.
     #[serde(default)]
     follow: bool,
+    /// Only the last so many of those at hand, at most 10,000.
     tail: Option<u32>,
+    /// At or after this moment.
     since: Option<Timestamp>,
+    /// Of this instance.
     instance: Option<String>,
+    /// Of this call.
     invocation: Option<InvocationId>,
 }
 
-/// Lines as JSON, one per line.
+/// What a function printed, one line of JSON for each
+#[utoipa::path(
+    get,
+    path = "/functions/{name}/logs",
+    tag = "observe",
+    params(("name", description = "The function's name"), LogParameters),
+    responses((status = 200, description = "The lines, oldest first", body = LogLine, content_type = "application/x-ndjson"))
+)]
 pub(super) async fn logs(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -53,7 +70,15 @@ pub(super) async fn logs(
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 
-/// What happens to the tenant's functions from now on, as server-sent events.
+/// What happens to the tenant's functions from now on
+///
+/// Server-sent events; the `data` of each is an `Event`.
+#[utoipa::path(
+    get,
+    path = "/events",
+    tag = "observe",
+    responses((status = 200, description = "The events as they happen", body = Event, content_type = "text/event-stream"))
+)]
 pub(super) async fn events(caller: Caller, Shared(state): Shared<Arc<State>>) -> Response {
     let tenant = caller.tenant;
     let events = state

@@ -5,10 +5,22 @@ use super::{
     caller::{Caller, Failure, Json},
 };
 use crate::wire::{BackupRequest, Info};
-use axum::{Json as Answer, extract::State as Shared};
+use axum::{
+    Json as Answer,
+    extract::State as Shared,
+    response::{IntoResponse as _, Response},
+};
+use http::header;
 use std::{path::Path, sync::Arc};
 use xebec_core::{Error, ports::control::EnvironmentInfo};
 
+/// The server, and what its drivers enforce
+#[utoipa::path(
+    get,
+    path = "/info",
+    tag = "operate",
+    responses((status = 200, description = "About the server", body = Info))
+)]
 pub(super) async fn info(_caller: Caller, Shared(state): Shared<Arc<State>>) -> Answer<Info> {
     Answer(Info {
         version: state.version.to_owned(),
@@ -18,6 +30,24 @@ pub(super) async fn info(_caller: Caller, Shared(state): Shared<Arc<State>>) -> 
     })
 }
 
+/// This description
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "operate",
+    responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value))
+)]
+pub(super) async fn description(Shared(state): Shared<Arc<State>>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], state.description.clone()).into_response()
+}
+
+/// Environments, and whether this machine has what they need
+#[utoipa::path(
+    get,
+    path = "/environments",
+    tag = "operate",
+    responses((status = 200, description = "The environments, sorted by name", body = Vec<EnvironmentInfo>))
+)]
 pub(super) async fn environments(
     _caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -25,11 +55,20 @@ pub(super) async fn environments(
     Answer(state.control.environments())
 }
 
-#[derive(serde::Serialize)]
+/// What `POST /xebec/v1/collect-garbage` answers.
+#[derive(serde::Serialize, utoipa::ToSchema)]
 pub(super) struct Freed {
+    /// Bytes that were freed.
     bytes: u64,
 }
 
+/// Delete what nothing points at; for administrators
+#[utoipa::path(
+    post,
+    path = "/collect-garbage",
+    tag = "operate",
+    responses((status = 200, description = "It is deleted", body = Freed))
+)]
 pub(super) async fn collect_garbage(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -38,6 +77,13 @@ pub(super) async fn collect_garbage(
     Ok(Answer(Freed { bytes: state.control.collect_garbage().await? }))
 }
 
+/// Write a complete backup; for administrators
+#[utoipa::path(
+    post,
+    path = "/backup",
+    tag = "operate",
+    responses((status = 200, description = "It is complete", body = BackupRequest))
+)]
 pub(super) async fn backup(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,

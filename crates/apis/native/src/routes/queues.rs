@@ -2,14 +2,11 @@
 
 use super::{
     State,
-    caller::{Caller, Failure},
+    caller::{Caller, Failure, Path},
     messages,
 };
 use crate::wire::Paused;
-use axum::{
-    Json as Answer,
-    extract::{Path, State as Shared},
-};
+use axum::{Json as Answer, extract::State as Shared};
 use http::StatusCode;
 use std::sync::Arc;
 use xebec_core::{
@@ -17,6 +14,13 @@ use xebec_core::{
     ports::queue::{LaneStats, Place},
 };
 
+/// What waits, runs and is dead, for each function's share of each queue
+#[utoipa::path(
+    get,
+    path = "/queues",
+    tag = "queues",
+    responses((status = 200, description = "Sorted by queue and target", body = Vec<LaneStats>))
+)]
 pub(super) async fn list(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -24,6 +28,13 @@ pub(super) async fn list(
     Ok(Answer(state.deliveries()?.queues(Some(&caller.tenant)).await?))
 }
 
+/// What is paused, also where nothing waits
+#[utoipa::path(
+    get,
+    path = "/pauses",
+    tag = "queues",
+    responses((status = 200, description = "The pauses", body = Vec<Paused>))
+)]
 pub(super) async fn paused(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -39,6 +50,14 @@ fn of_tenant(place: Place, wanted: &Tenant) -> Option<Paused> {
     }
 }
 
+/// Begin no more messages of a queue
+#[utoipa::path(
+    post,
+    path = "/queues/{name}/pause",
+    tag = "queues",
+    params(("name", description = "The queue's name")),
+    responses((status = 204, description = "It is paused, over restarts too"))
+)]
 pub(super) async fn pause(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -49,6 +68,14 @@ pub(super) async fn pause(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// End the pause of a queue
+#[utoipa::path(
+    post,
+    path = "/queues/{name}/resume",
+    tag = "queues",
+    params(("name", description = "The queue's name")),
+    responses((status = 204, description = "Its messages begin again"))
+)]
 pub(super) async fn resume(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -59,6 +86,14 @@ pub(super) async fn resume(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Begin no more of a function's messages
+#[utoipa::path(
+    post,
+    path = "/functions/{name}/pause",
+    tag = "queues",
+    params(("name", description = "The function's name")),
+    responses((status = 204, description = "It is paused, over restarts too"))
+)]
 pub(super) async fn pause_function(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -69,6 +104,14 @@ pub(super) async fn pause_function(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// End the pause of a function's messages
+#[utoipa::path(
+    post,
+    path = "/functions/{name}/resume",
+    tag = "queues",
+    params(("name", description = "The function's name")),
+    responses((status = 204, description = "They begin again"))
+)]
 pub(super) async fn resume_function(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,

@@ -2,19 +2,25 @@
 
 use super::{
     State,
-    caller::{Caller, Failure, Json},
+    caller::{Caller, Failure, Json, Path},
     functions, invoke,
 };
-use crate::{translate, wire::ScheduleRequest};
-use axum::{
-    Json as Answer,
-    extract::{Path, State as Shared},
-    response::Response,
+use crate::{
+    translate,
+    wire::{ErrorBody, ScheduleRequest},
 };
+use axum::{Json as Answer, extract::State as Shared, response::Response};
 use http::{HeaderMap, StatusCode, header};
 use std::sync::Arc;
-use xebec_core::{Error, document::Expect, schedule::ScheduleView};
+use xebec_core::{Error, document::Expect, message::Receipt, schedule::ScheduleView};
 
+/// Schedules, with their next and last times
+#[utoipa::path(
+    get,
+    path = "/schedules",
+    tag = "schedules",
+    responses((status = 200, description = "The schedules", body = Vec<ScheduleView>))
+)]
 pub(super) async fn list(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -22,6 +28,14 @@ pub(super) async fn list(
     Ok(Answer(state.schedules()?.list(Some(&caller.tenant)).await?))
 }
 
+/// One schedule
+#[utoipa::path(
+    get,
+    path = "/schedules/{name}",
+    tag = "schedules",
+    params(("name", description = "The schedule's name; of one in a manifest `<function>.<schedule>`")),
+    responses((status = 200, description = "The schedule", body = ScheduleView))
+)]
 pub(super) async fn read(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -36,7 +50,21 @@ pub(super) async fn read(
     })
 }
 
-/// Makes or changes one; with `If-None-Match: *` it must be new.
+/// Make or change a schedule
+#[utoipa::path(
+    put,
+    path = "/schedules/{name}",
+    tag = "schedules",
+    params(
+        ("name", description = "The schedule's name"),
+        ("if-none-match" = Option<String>, Header, description = "`*`: it must be new"),
+    ),
+    responses(
+        (status = 200, description = "The schedule", body = ScheduleView),
+        (status = 409, description = "It is there already, or part of a manifest", body = ErrorBody),
+        (status = 422, description = "A bound is reached", body = ErrorBody),
+    )
+)]
 pub(super) async fn write(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -59,6 +87,17 @@ pub(super) async fn write(
     Ok(Answer(state.schedules()?.put(&function, schedule, expect).await?))
 }
 
+/// Delete a schedule
+#[utoipa::path(
+    delete,
+    path = "/schedules/{name}",
+    tag = "schedules",
+    params(("name", description = "The schedule's name; of one in a manifest `<function>.<schedule>`")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 409, description = "It is part of a manifest", body = ErrorBody),
+    )
+)]
 pub(super) async fn remove(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -68,6 +107,14 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Pause a schedule
+#[utoipa::path(
+    post,
+    path = "/schedules/{name}/pause",
+    tag = "schedules",
+    params(("name", description = "The schedule's name; of one in a manifest `<function>.<schedule>`")),
+    responses((status = 200, description = "The schedule", body = ScheduleView))
+)]
 pub(super) async fn pause(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -76,6 +123,14 @@ pub(super) async fn pause(
     Ok(Answer(state.schedules()?.pause(&caller.tenant, &name, true).await?))
 }
 
+/// Resume a schedule
+#[utoipa::path(
+    post,
+    path = "/schedules/{name}/resume",
+    tag = "schedules",
+    params(("name", description = "The schedule's name; of one in a manifest `<function>.<schedule>`")),
+    responses((status = 200, description = "The schedule", body = ScheduleView))
+)]
 pub(super) async fn resume(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -84,6 +139,14 @@ pub(super) async fn resume(
     Ok(Answer(state.schedules()?.pause(&caller.tenant, &name, false).await?))
 }
 
+/// Fire a schedule now, beside its times
+#[utoipa::path(
+    post,
+    path = "/schedules/{name}/fire",
+    tag = "schedules",
+    params(("name", description = "The schedule's name; of one in a manifest `<function>.<schedule>`")),
+    responses((status = 202, description = "The call is accepted", body = Receipt))
+)]
 pub(super) async fn fire(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,

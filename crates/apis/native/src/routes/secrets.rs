@@ -2,13 +2,10 @@
 
 use super::{
     State,
-    caller::{Caller, Failure, Json},
+    caller::{Caller, Failure, Json, Path},
 };
-use crate::wire::SecretRequest;
-use axum::{
-    Json as Answer,
-    extract::{Path, State as Shared},
-};
+use crate::wire::{ErrorBody, SecretRequest};
+use axum::{Json as Answer, extract::State as Shared};
 use base64::Engine as _;
 use http::StatusCode;
 use std::sync::Arc;
@@ -17,6 +14,13 @@ use xebec_core::{Error, document::Expect, ports::control::SecretInfo};
 /// The largest secret, in bytes.
 const SECRET_BYTES: usize = 1024 * 1024;
 
+/// Names of secrets; never values
+#[utoipa::path(
+    get,
+    path = "/secrets",
+    tag = "secrets",
+    responses((status = 200, description = "The secrets, sorted by name", body = Vec<SecretInfo>))
+)]
 pub(super) async fn list(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -24,6 +28,16 @@ pub(super) async fn list(
     Ok(Answer(state.control.secrets(&caller.tenant).await?))
 }
 
+/// Write a secret
+///
+/// Functions see it from their next deploy on.
+#[utoipa::path(
+    put,
+    path = "/secrets/{name}",
+    tag = "secrets",
+    params(("name", description = "The secret's name")),
+    responses((status = 200, description = "It is stored, encrypted", body = SecretInfo))
+)]
 pub(super) async fn write(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,
@@ -42,6 +56,17 @@ pub(super) async fn write(
     Ok(Answer(state.control.put_secret(&caller.tenant, &name, value.into(), Expect::Any).await?))
 }
 
+/// Delete a secret
+#[utoipa::path(
+    delete,
+    path = "/secrets/{name}",
+    tag = "secrets",
+    params(("name", description = "The secret's name")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 409, description = "A function uses it", body = ErrorBody),
+    )
+)]
 pub(super) async fn remove(
     caller: Caller,
     Shared(state): Shared<Arc<State>>,

@@ -14,7 +14,7 @@ use xebec_core::{
 };
 
 /// How calls of a function that outlive their caller are made: `[async]`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ManifestAsync {
     /// The queue of messages whose sender named none.
@@ -47,7 +47,7 @@ pub struct ManifestAsync {
 }
 
 /// What is tried again, how often, and after how long: `[async.retry]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ManifestRetry {
     /// Attempts in all, the first included.
@@ -77,7 +77,7 @@ pub struct ManifestRetry {
 }
 
 /// How a function takes several messages at once: `[async.batch]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ManifestBatch {
     /// Messages at most.
@@ -88,7 +88,7 @@ pub struct ManifestBatch {
 }
 
 /// Who gets a result: one, or a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(untagged)]
 pub enum Receivers {
     /// One.
@@ -108,7 +108,7 @@ impl Receivers {
 }
 
 /// Who gets a result: `"function:name"`, `"queue:name"` or a URL; or a table that says more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(untagged)]
 pub enum Receiver {
     /// Only who.
@@ -128,7 +128,7 @@ impl Receiver {
 }
 
 /// Who gets a result, and what is sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AfterCall {
     /// `function:name`, `queue:name` or a URL.
@@ -202,7 +202,7 @@ impl<'de> Deserialize<'de> for Receivers {
 pub(crate) const MAX_RECEIVERS: usize = 10;
 
 /// When a function is called by itself: `[[schedule]]`. One of `cron`, `every` and `at`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ManifestSchedule {
     /// Its name, unique within the function.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use xebec_core::{InvocationId, log::LogLine, record::InvocationRecord};
 
 /// One invocation, with what its function printed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct InvocationAnswer {
     /// What is kept of it.
     #[serde(flatten)]
@@ -16,7 +16,10 @@ pub struct InvocationAnswer {
 }
 
 /// What `POST /xebec/v1/invocations/{id}/replay` answers: the call is made again as one that outlives its caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(examples(json!({
+    "id": "01970000-0000-7000-8000-000000000002", "replay_of": "01970000-0000-7000-8000-000000000001",
+})))]
 pub struct ReplayAnswer {
     /// The id of the new call.
     pub id: InvocationId,

@@ -4,6 +4,10 @@ use super::ManifestSchedule;
 use compact_str::CompactString;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
 use xebec_core::{
     InvocationId,
     message::{Destination, Guarantee, Message, Recipient, Source, Target},
@@ -12,7 +16,7 @@ use xebec_core::{
 };
 
 /// A message, as it is listed and shown.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MessageAnswer {
     /// Its id, which is that of the call.
     pub id: InvocationId,
@@ -142,7 +146,7 @@ fn recipient(destination: &Destination) -> String {
 }
 
 /// How a body begins: as text, or in base64 where it is none.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Preview {
     /// Text.
@@ -156,7 +160,7 @@ pub struct Preview {
 }
 
 /// A page of messages.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MessageList {
     /// Oldest accepted first.
     pub messages: Vec<MessageAnswer>,
@@ -171,8 +175,9 @@ impl From<EntryPage> for MessageList {
 }
 
 /// Which dead letters `POST …/dead-letters/redrive` and `…/discard` mean: those that meet every condition.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(examples(json!({"function": "hello", "rate": 10})))]
 pub struct DeadLetterRequest {
     /// These, and no others.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,8 +197,9 @@ pub struct DeadLetterRequest {
 }
 
 /// Something that is paused: `{"queue":"slow"}` or `{"function":"hello"}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(examples(json!({"queue": "slow"})))]
 pub enum Paused {
     /// The queue of that name.
     Queue(String),
@@ -202,7 +208,8 @@ pub enum Paused {
 }
 
 /// How many dead letters were meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(examples(json!({"count": 3})))]
 pub struct Count {
     /// So many.
     pub count: u64,
@@ -216,6 +223,27 @@ pub struct ScheduleRequest {
     /// When and with what.
     #[serde(flatten)]
     pub schedule: ManifestSchedule,
+}
+
+/// By hand: an `allOf` of two would refuse each one's fields in the name of the other.
+impl PartialSchema for ScheduleRequest {
+    fn schema() -> RefOr<Schema> {
+        let mut described = ManifestSchedule::schema();
+        if let RefOr::T(Schema::Object(all)) = &mut described {
+            all.description = Some("What `[[schedule]]` holds, and whom it calls.".to_owned());
+            all.properties.insert("function".to_owned(), String::schema());
+            all.required.push("function".to_owned());
+            all.examples
+                .push(serde_json::json!({"function": "hello", "cron": "0 3 * * *", "zone": "Europe/Berlin"}));
+        }
+        described
+    }
+}
+
+impl ToSchema for ScheduleRequest {
+    fn schemas(all: &mut Vec<(String, RefOr<Schema>)>) {
+        ManifestSchedule::schemas(all);
+    }
 }
 
 /// By hand: `flatten` would let unknown fields pass.

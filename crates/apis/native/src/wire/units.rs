@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, time::Duration};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type},
+};
 
 /// A number of bytes, written with a unit: `64KiB`, `128MiB`, `1GiB`, `500MB`; bare digits are bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +80,17 @@ impl fmt::Display for Span {
 
 /// Both are written as text; numbers are taken as well.
 macro_rules! as_text {
-    ($name:ident) => {
+    ($name:ident, $described:literal, $example:literal) => {
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                let text = ObjectBuilder::new().schema_type(Type::String).examples([$example]);
+                let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
+                OneOfBuilder::new().description(Some($described)).item(text).item(number).into()
+            }
+        }
+
+        impl ToSchema for $name {}
+
         impl Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
                 to.collect_str(self)
@@ -100,8 +114,8 @@ macro_rules! as_text {
         }
     };
 }
-as_text!(Bytes);
-as_text!(Span);
+as_text!(Bytes, "A number of bytes: with a unit (`64KiB`, `128MiB`, `1GiB`, `500MB`) or bare", "128MiB");
+as_text!(Span, "A length of time: with units (`500ms`, `30s`, `5m`, `1h30m`, `7d`) or bare seconds", "30s");
 
 #[cfg(test)]
 mod tests {
