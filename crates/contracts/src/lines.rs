@@ -87,9 +87,9 @@ impl LineReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use xebec_core::log::MAX_LINE_BYTES;
     use parking_lot::Mutex;
     use std::sync::Arc;
+    use xebec_core::log::MAX_LINE_BYTES;
 
     #[derive(Default)]
     struct Kept(Mutex<Vec<String>>);

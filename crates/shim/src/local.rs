@@ -1,0 +1,192 @@
+//! What contracts stand on: the container that the shim is in.
+
+use crate::children::{Children, Process, Streams};
+use async_trait::async_trait;
+use bytes::Bytes;
+use rustix::process::Signal as Number;
+use std::{
+    io::{self, Write as _},
+    net::Ipv4Addr,
+    os::fd::OwnedFd,
+    path::Path,
+    sync::Arc,
+};
+use tokio::net::{
+    TcpStream,
+    unix::pipe::{Receiver, Sender},
+};
+use xebec_core::{
+    Body,
+    ports::instance::{
+        Child, ChildStreams, Command, Connection, Endpoint, Exit, InstanceId, InstanceIo, IoError, Listener,
+        Signal,
+    },
+};
+
+/// The container as an instance.
+pub(crate) struct Local {
+    id: InstanceId,
+    children: Arc<Children>,
+    /// The server, and where it listens.
+    server: Option<(Process, String)>,
+}
+
+impl Local {
+    pub(crate) fn new(children: Arc<Children>, server: Option<(Process, String)>) -> Self {
+        Self { id: InstanceId("local".into()), children, server }
+    }
+}
+
+#[async_trait]
+impl InstanceIo for Local {
+    fn id(&self) -> &InstanceId {
+        &self.id
+    }
+
+    async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, IoError> {
+        let (Endpoint::Port(port), Some((_, host))) = (endpoint, &self.server) else {
+            return Err(unsupported("connect to sockets"));
+        };
+        let connected = match host.trim_matches(['[', ']']) {
+            // No lookup for what every host calls itself, and a server may be on either.
+            "localhost" | "0.0.0.0" => match TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).await {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    TcpStream::connect(("::1", *port)).await
+                }
+                connected => connected,
+            },
+            host => TcpStream::connect((host, *port)).await,
+        };
+        match connected {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                Ok(Box::new(stream))
+            }
+            Err(error) if refused(&error) => Err(IoError::Refused(endpoint.clone())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn listen(&self, _: &Endpoint) -> Result<Box<dyn Listener>, IoError> {
+        Err(unsupported("listen"))
+    }
+
+    async fn spawn(&self, command: Command) -> Result<Box<dyn Child>, IoError> {
+        let (stdin, mut to) = io::pipe()?;
+        let (from, stdout) = io::pipe()?;
+        let (errors, stderr) = if command.combine_output {
+            (None, OwnedFd::from(stdout.try_clone()?))
+        } else {
+            let (errors, stderr) = io::pipe()?;
+            (Some(errors), stderr.into())
+        };
+        let input_taken = match &command.input {
+            // What fits waits in the pipe.
+            Some(input) if rustix::pipe::fcntl_getpipe_size(&to).is_ok_and(|size| input.len() <= size) => {
+                to.write_all(input)?;
+                true
+            }
+            _ => false,
+        };
+        let streams = Streams { stdin: stdin.into(), stdout: stdout.into(), stderr };
+        let started = self.children.start(&command.argv, command.variables, streams);
+        let process = started.map_err(|error| no_program(&command.argv, &error))?;
+        let stdin: Box<dyn tokio::io::AsyncWrite + Send + Unpin> = if input_taken {
+            drop(to);
+            Box::new(tokio::io::sink())
+        } else {
+            Box::new(Sender::from_owned_fd(to.into())?)
+        };
+        let streams = ChildStreams {
+            stdin,
+            stdout: Box::new(Receiver::from_owned_fd(from.into())?),
+            stderr: match errors {
+                Some(errors) => Some(Box::new(Receiver::from_owned_fd(errors.into())?)),
+                None => None,
+            },
+        };
+        Ok(Box::new(LocalChild { process, streams: Some(streams), input_taken }))
+    }
+
+    fn take_stdio(&self) -> Option<Connection> {
+        None
+    }
+
+    async fn request(&self, _: http::Request<Body>) -> Result<http::Response<Body>, IoError> {
+        Err(unsupported("run components"))
+    }
+
+    async fn write_file(&self, _: &Path, _: Bytes) -> Result<(), IoError> {
+        Err(unsupported("write files"))
+    }
+
+    async fn signal(&self, signal: Signal) -> Result<(), IoError> {
+        let Some((server, _)) = &self.server else { return Err(unsupported("signal processes of calls")) };
+        server.signal(match signal {
+            Signal::Stop => Number::TERM,
+            Signal::Kill => Number::KILL,
+        });
+        Ok(())
+    }
+
+    async fn exited(&self) -> Exit {
+        match &self.server {
+            Some((server, _)) => server.exited().await,
+            // Without a server it is there as long as the shim is.
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn destroy(&self) {
+        if let Some((server, _)) = &self.server {
+            server.signal(Number::KILL);
+            server.exited().await;
+        }
+    }
+}
+
+/// A call's process.
+struct LocalChild {
+    process: Process,
+    streams: Option<ChildStreams>,
+    input_taken: bool,
+}
+
+#[async_trait]
+impl Child for LocalChild {
+    fn take_streams(&mut self) -> Option<ChildStreams> {
+        self.streams.take()
+    }
+
+    fn input_taken(&self) -> bool {
+        self.input_taken
+    }
+
+    async fn wait(&mut self) -> Exit {
+        self.process.exited().await
+    }
+
+    fn kill(&mut self) {
+        self.process.signal(Number::KILL);
+    }
+}
+
+impl Drop for LocalChild {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// What a program that cannot be started is called.
+pub(crate) fn no_program(argv: &[String], error: &io::Error) -> IoError {
+    IoError::NoProgram { program: argv.first().cloned().unwrap_or_default(), why: error.to_string() }
+}
+
+/// A server that is not there yet, or whose address is not.
+fn refused(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::AddrNotAvailable)
+}
+
+fn unsupported(what: &'static str) -> IoError {
+    IoError::Unsupported { driver: "shim's", what }
+}

@@ -1,0 +1,77 @@
+//! `xebec-shim`: the contracts next to a function, as a small static program that is an image's entrypoint in
+//! place of OpenFaaS' `fwatchdog`, and is set up by the same variables.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `settings` | reads the variables |
+//! | `children`, `local` | starts and reaps processes; they are what contracts stand on |
+//! | `function` | one call: session, limits, answer |
+//! | `listener`, `connection` | HTTP, its time limits and its end |
+//! | `health`, `metrics`, `log` | what others see of it |
+//! | `life` | from the start to the last exit code |
+
+mod answers;
+mod calls;
+mod children;
+mod connection;
+mod counted;
+mod function;
+mod health;
+mod life;
+mod listener;
+mod local;
+mod log;
+mod metrics;
+mod settings;
+
+use std::{collections::BTreeMap, env, process::ExitCode};
+
+const USAGE: &str = "usage: xebec-shim [-version | -run-healthcheck]; it is set up by variables, such as \
+                     fprocess, mode and upstream_url";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> =
+        env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let words: Vec<&str> = arguments.iter().map(|word| word.trim_start_matches('-')).collect();
+    match words.as_slice() {
+        [] => run(),
+        ["version"] => {
+            println!("xebec-shim {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        ["run-healthcheck"] if health::is_locked() => ExitCode::SUCCESS,
+        ["run-healthcheck"] => {
+            eprintln!("there is no {}", health::lock_file().display());
+            ExitCode::FAILURE
+        }
+        ["h" | "help"] => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> ExitCode {
+    let variables: BTreeMap<String, String> = env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+        .collect();
+    let ended =
+        settings::Settings::read(&variables).map_err(|fault| fault.to_string()).and_then(|settings| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| format!("cannot start: {error}"))?;
+            runtime.block_on(life::live(settings))
+        });
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(why) => {
+            log::own(format_args!("cannot serve: {why}"));
+            ExitCode::FAILURE
+        }
+    }
+}
