@@ -163,6 +163,7 @@ async fn serve(pool: &Arc<Pool>, instance: &Arc<Instance>) -> String {
     let exited = io.exited();
     tokio::pin!(exited);
     tokio::select! {
+        biased;
         exit = &mut exited => return ended(pool, instance, exit),
         () = instance.wake.notified() => {}
     }
@@ -174,13 +175,14 @@ async fn serve(pool: &Arc<Pool>, instance: &Arc<Instance>) -> String {
         }
     };
     tokio::select! {
+        biased;
         exit = &mut exited => return ended(pool, instance, exit),
         _ = timeout(last_call, done) => {}
     }
     let grace = pool.shared.options.stop_grace;
     if let Some(session) = instance.session() {
         tokio::select! {
-            _ = &mut exited => {}
+            exit = &mut exited => instance.set_exit(exit),
             _ = timeout(grace + LAST_WORDS, session.close(grace)) => {}
         }
     }
