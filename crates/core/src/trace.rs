@@ -301,7 +301,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_is_read(trace in 1.., span in 1.., flags: u8) {
+        fn what_is_written_is_read(trace in 1u128.., span in 1u64.., flags: u8) {
             let context = TraceContext { trace, span, flags };
             prop_assert_eq!(TraceContext::parse(context.to_string().as_bytes()), Some(context));
         }

@@ -9,12 +9,15 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
 use xebec_core::{
     FunctionKey, Tenant,
     function::FunctionView,
     message::{Lane, Target},
-    policy::Delivery,
+    policy::{Delivery, Metric},
     ports::{
         control::{Event, Happening},
         queue::{BatchRules, LaneRules, Queue},
@@ -43,6 +46,8 @@ fn rules(policy: &Delivery) -> LaneRules {
 pub(crate) struct Lanes {
     tenant_claims: u32,
     state: Mutex<State>,
+    /// There is a function that is scaled by what waits for it.
+    scaled: Notify,
 }
 
 #[derive(Default)]
@@ -54,11 +59,13 @@ struct State {
     consumers: HashMap<(Tenant, CompactString), BTreeSet<FunctionKey>>,
     /// The same, by function, and with which rules.
     consuming: HashMap<FunctionKey, (LaneRules, Vec<CompactString>)>,
+    /// Functions that are scaled by what waits for them.
+    scaled: HashSet<FunctionKey>,
 }
 
 impl Lanes {
     pub(crate) fn new(tenant_claims: u32) -> Self {
-        Self { tenant_claims, state: Mutex::default() }
+        Self { tenant_claims, state: Mutex::default(), scaled: Notify::new() }
     }
 
     /// Who takes the messages of a queue that have no target.
@@ -66,6 +73,17 @@ impl Lanes {
         let state = self.state.lock();
         let takers = state.consumers.get(&(lane.tenant.clone(), lane.queue.clone()))?;
         takers.first().cloned()
+    }
+
+    /// Functions that are scaled by what waits for them, as soon as there are any.
+    pub(crate) async fn scaled_by_queue(&self) -> HashSet<FunctionKey> {
+        loop {
+            let scaled = self.state.lock().scaled.clone();
+            if !scaled.is_empty() {
+                return scaled;
+            }
+            self.scaled.notified().await;
+        }
     }
 
     /// Sees that a lane of a function is served as its policy says.
@@ -111,11 +129,21 @@ impl Lanes {
             self.ensure(queue, &Lane::function(name, key), policy);
         }
         self.consume(queue, key, rules(policy), &policy.consumes);
+        if view.function.policy.scaling.metric == Metric::Queue {
+            self.state.lock().scaled.insert(key.clone());
+            self.scaled.notify_one();
+        } else {
+            self.state.lock().scaled.remove(key);
+        }
     }
 
     /// A function is gone.
     fn removed(&self, queue: &dyn Queue, key: &FunctionKey) {
-        let lanes = self.state.lock().functions.remove(key).unwrap_or_default();
+        let lanes = {
+            let mut state = self.state.lock();
+            state.scaled.remove(key);
+            state.functions.remove(key).unwrap_or_default()
+        };
         for name in lanes.keys() {
             queue.configure(&Lane::function(name, key), LaneRules::default());
         }
@@ -152,7 +180,8 @@ impl Lanes {
     /// Functions that are known here.
     fn known(&self) -> Vec<FunctionKey> {
         let state = self.state.lock();
-        let keys: BTreeSet<_> = state.functions.keys().chain(state.consuming.keys()).cloned().collect();
+        let keys = state.functions.keys().chain(state.consuming.keys()).chain(&state.scaled);
+        let keys: BTreeSet<_> = keys.cloned().collect();
         keys.into_iter().collect()
     }
 }

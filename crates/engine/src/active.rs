@@ -4,9 +4,10 @@
 use crate::{
     functions::{Deployed, Standing},
     metrics::Series,
-    pool::{Pool, Serving},
+    pool::{Pool, ScaledBy, Serving},
     shared::Shared,
     tenants::TenantUse,
+    usage::Meter,
 };
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -29,6 +30,7 @@ pub(crate) struct Active {
     pub(crate) key: FunctionKey,
     standing: Weak<Standing>,
     pub(crate) series: Series,
+    pub(crate) meter: Meter,
     pub(crate) in_flight: AtomicU32,
     pub(crate) tenant: Option<Arc<TenantUse>>,
     /// The bucket of [`Policy::max_rate`].
@@ -55,6 +57,7 @@ impl Active {
             key: key.clone(),
             standing: Arc::downgrade(&deployed.standing),
             series: Series::default(),
+            meter: Meter::default(),
             in_flight: AtomicU32::new(0),
             tenant: shared.tenants.of(&key.tenant, now),
             bucket: Mutex::default(),
@@ -180,8 +183,16 @@ impl Active {
             live.ready += count.ready;
             live.starting += count.starting;
             live.waiting += count.waiting;
+            live.desired += count.desired;
         }
         live.in_flight = live.in_flight.saturating_sub(live.waiting);
+    }
+
+    /// What its pools are scaled by, all together.
+    pub(crate) fn scaled_by(&self) -> Option<ScaledBy> {
+        let pools = self.pools.load();
+        let all = pools.iter().map(|pool| pool.scaled_by());
+        all.reduce(|sum, pool| ScaledBy { load: sum.load + pool.load, ..pool })
     }
 
     /// Takes from the bucket of the policy's rate.

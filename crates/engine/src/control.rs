@@ -1,10 +1,13 @@
 //! What doors may ask: each question one short way to where it is answered.
 
 use crate::{
+    active::Active,
     deploy::{check_policy, no_function},
     documents,
     engine::Engine,
     functions::Deployed,
+    shared::Shared,
+    usage::FRESH,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,11 +22,11 @@ use xebec_core::{
     Body, Digest, Error, FunctionKey, InvocationId, Tenant,
     document::{Document, Expect},
     environment::Environment,
-    function::{Function, FunctionView},
+    function::{Function, FunctionUsage, FunctionView},
     log::{LogLine, LogQuery},
     message::Call,
     names::Address,
-    policy::Policy,
+    policy::{Metric, Policy},
     ports::{
         control::{Control, Deployment, EnvironmentInfo, Event, Happening, SecretInfo},
         driver::{DriverReport, Progress},
@@ -39,6 +42,10 @@ use xebec_core::{
 impl Control for Engine {
     async fn deploy(&self, deployment: Deployment, progress: &dyn Progress) -> Result<FunctionView, Error> {
         self.deploy_function(deployment, progress).await
+    }
+
+    async fn check(&self, deployment: Deployment) -> Result<(), Error> {
+        self.check_function(deployment).await
     }
 
     async fn remove(&self, key: &FunctionKey) -> Result<(), Error> {
@@ -59,6 +66,27 @@ impl Control for Engine {
         let all = self.functions.select(None, None);
         let scheduled = all.iter().filter(|deployed| !deployed.function.policy.schedules.is_empty());
         scheduled.map(|deployed| deployed.view()).collect()
+    }
+
+    async fn usage(&self, key: &FunctionKey) -> Option<FunctionUsage> {
+        let deployed = self.functions.get(key)?;
+        let Some(active) = deployed.standing.active.load_full() else {
+            return Some(FunctionUsage::default());
+        };
+        active.measure(&self.shared, FRESH).await;
+        Some(active.meter.last())
+    }
+
+    fn usages(&self) -> Vec<(FunctionKey, FunctionUsage)> {
+        let in_use = self.shared.keeper.in_use();
+        let there = in_use.iter().filter(|active| !active.is_removed());
+        there.map(|active| (active.key.clone(), active.meter.last())).collect()
+    }
+
+    fn note_backlog(&self, key: &FunctionKey, waiting: u64) {
+        if let Some(deployed) = self.functions.get(key) {
+            self.scale_by_backlog(deployed, waiting);
+        }
     }
 
     fn at(&self, address: &Address) -> Option<FunctionKey> {
@@ -251,6 +279,32 @@ impl Engine {
         Ok(deployed.view())
     }
 
+    /// Has the pools of a function that is scaled by what waits follow it; opens them where something does.
+    fn scale_by_backlog(&self, deployed: Arc<Deployed>, waiting: u64) {
+        if deployed.function.policy.scaling.metric != Metric::Queue {
+            return;
+        }
+        let active = deployed.standing.active.load_full();
+        let all_open = |active: &Arc<Active>| {
+            deployed.function.traffic.shares().iter().all(|share| active.pool(&share.revision).is_some())
+        };
+        match active {
+            Some(active) if waiting == 0 || all_open(&active) => {
+                tell_backlog(&self.shared, &deployed.function, &active, waiting);
+            }
+            _ if waiting == 0 => {}
+            _ => {
+                let Some(engine) = self.this.upgrade() else { return };
+                drop(tokio::spawn(async move {
+                    engine.open_pools(&deployed).await;
+                    if let Some(active) = deployed.standing.active.load_full() {
+                        tell_backlog(&engine.shared, &deployed.function, &active, waiting);
+                    }
+                }));
+            }
+        }
+    }
+
     async fn remove_function(
         self: Arc<Self>,
         key: FunctionKey,
@@ -267,5 +321,17 @@ impl Engine {
             tracing::warn!(function = %key, %error, "its lines could not be deleted");
         }
         Ok(())
+    }
+}
+
+/// Splits what waits over the revisions as calls are.
+fn tell_backlog(shared: &Shared, function: &Function, active: &Arc<Active>, waiting: u64) {
+    for share in function.traffic.shares() {
+        if let Some(pool) = active.pool(&share.revision) {
+            pool.note_backlog(waiting.saturating_mul(share.percent.into()).div_ceil(100));
+        }
+    }
+    if waiting > 0 {
+        shared.keeper.wake(active);
     }
 }

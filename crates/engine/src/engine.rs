@@ -16,6 +16,7 @@ use crate::{
     secrets::Vault,
     shared::Shared,
     tenants::Tenants,
+    usage::Rounds,
 };
 use parking_lot::Mutex;
 use std::{
@@ -86,6 +87,7 @@ impl Engine {
             logs: Arc::new(LogHub::new(parts.logs, bound)),
             blanks: Blanks::default(),
             keeper: Keeper::default(),
+            rounds: Rounds::default(),
             totals: Totals::default(),
             epoch: Instant::now(),
         });

@@ -1,7 +1,13 @@
 //! Looks after what is alive: scaling, keep-alive, series that nobody needs any more. While nothing is alive
 //! it sleeps.
 
-use crate::{active::Active, functions::Standing, pool::Pool, shared::Shared};
+use crate::{
+    active::Active,
+    functions::Standing,
+    pool::Pool,
+    shared::Shared,
+    usage::{MEASURE_EVERY, Rounds},
+};
 use parking_lot::Mutex;
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -71,8 +77,10 @@ impl Keeper {
         true
     }
 
-    fn tend(&self, shared: &Shared) {
+    fn tend(&self, shared: &Arc<Shared>) {
         let awake = std::mem::take(&mut self.inner.lock().awake);
+        // What is measured now is known at the next tick.
+        Rounds::measure_scaled(shared, &awake);
         let mut still = Vec::with_capacity(awake.len());
         for active in awake {
             // Cleared first: what happens while it is tended wakes it again.
@@ -112,7 +120,7 @@ impl Keeper {
 /// Looks after what is alive, for ever.
 pub(crate) async fn keep(shared: Arc<Shared>) {
     let keeper = &shared.keeper;
-    let mut forgot = Instant::now();
+    let (mut forgot, mut measured) = (Instant::now(), Instant::now());
     loop {
         match keeper.pause() {
             None => keeper.news.notified().await,
@@ -128,6 +136,11 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
             }
         }
         keeper.tend(&shared);
+        if measured.elapsed() >= MEASURE_EVERY {
+            measured = Instant::now();
+            let with_instances = |active: &Arc<Active>| active.pools().iter().any(|pool| !pool.is_empty());
+            Rounds::measure(&shared, keeper.in_use().into_iter().filter(with_instances).collect());
+        }
         if forgot.elapsed() >= FORGET_EVERY {
             forgot = Instant::now();
             keeper.forget(&shared);

@@ -3,7 +3,7 @@
 //!
 //! * managing: `deploy`, `control`, `functions`, `secrets`, `tenant_documents`, `garbage`, `resume`
 //! * calling: `invoke` → `admit` → `pool` → `send` → `flight` (recorded once, whatever happens)
-//! * behind the calls: `keeper` (scaling, keep-alive), `blanks`, `recorder`, `log_hub`, `metrics`
+//! * behind the calls: `keeper` (scaling, keep-alive), `usage`, `blanks`, `recorder`, `log_hub`, `metrics`
 
 mod active;
 mod admit;
@@ -38,6 +38,7 @@ mod shutdown;
 mod tenant_documents;
 mod tenants;
 mod trace;
+mod usage;
 
 pub use engine::{Contracts, Engine};
 pub use options::{EngineOptions, EngineParts};

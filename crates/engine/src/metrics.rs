@@ -160,6 +160,8 @@ impl Engine {
                 .collect();
         self.write_calls(out, &active);
         write_gauges(out, &active);
+        write_scaling(out, &active);
+        write_usage(out, &active);
         self.write_totals(out);
     }
 
@@ -239,11 +241,12 @@ impl Engine {
 }
 
 fn write_gauges(out: &mut String, active: &[(String, Arc<Active>)]) {
-    let gauges: [(&str, &str, Gauge); 4] = [
+    let gauges: [(&str, &str, Gauge); 5] = [
         ("xebec_in_flight", "Calls in flight.", |live| live.in_flight),
         ("xebec_waiting", "Callers waiting for a slot.", |live| live.waiting),
         ("xebec_instances", "Instances that take calls.", |live| live.ready),
         ("xebec_instances_starting", "Instances being started.", |live| live.starting),
+        ("xebec_instances_desired", "Instances that the scaler wants.", |live| live.desired),
     ];
     let states: Vec<_> = active
         .iter()
@@ -258,6 +261,36 @@ fn write_gauges(out: &mut String, active: &[(String, Arc<Active>)]) {
         for (labels, live) in &states {
             line(out, format_args!("{name}{{{labels}}} {}", gauge(live)));
         }
+    }
+}
+
+/// What functions are scaled by.
+fn write_scaling(out: &mut String, active: &[(String, Arc<Active>)]) {
+    let scaled: Vec<_> =
+        active.iter().filter_map(|(labels, active)| Some((labels, active.scaled_by()?))).collect();
+    let name = "xebec_scaling_load";
+    head(out, name, "gauge", "What a function is scaled by: how much of its metric there is.");
+    for (labels, by) in &scaled {
+        line(out, format_args!("{name}{{{labels},metric=\"{}\"}} {}", by.metric.name(), by.load));
+    }
+    let name = "xebec_scaling_target";
+    head(out, name, "gauge", "How much of its metric one instance of a function should have.");
+    for (labels, by) in &scaled {
+        line(out, format_args!("{name}{{{labels},metric=\"{}\"}} {}", by.metric.name(), by.target));
+    }
+}
+
+/// What instances use, as it was last measured.
+fn write_usage(out: &mut String, active: &[(String, Arc<Active>)]) {
+    let name = "xebec_cpu_seconds_total";
+    head(out, name, "counter", "Processor time that a function's instances used.");
+    for (labels, active) in active {
+        line(out, format_args!("{name}{{{labels}}} {}", active.meter.last().cpu_seconds));
+    }
+    let name = "xebec_memory_bytes";
+    head(out, name, "gauge", "Memory that a function's instances hold.");
+    for (labels, active) in active {
+        line(out, format_args!("{name}{{{labels}}} {}", active.meter.last().memory_bytes));
     }
 }
 

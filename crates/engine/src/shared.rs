@@ -3,6 +3,7 @@
 use crate::{
     blanks::Blanks, engine::Contracts, events::Events, keeper::Keeper, log_hub::LogHub, metrics::Totals,
     options::EngineOptions, recorder::Recorder, tenants::Tenants,
+    usage::Rounds,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) tenants: Tenants,
     pub(crate) blanks: Blanks,
     pub(crate) keeper: Keeper,
+    pub(crate) rounds: Rounds,
     pub(crate) totals: Totals,
     pub(crate) epoch: Instant,
 }

@@ -64,12 +64,12 @@ pub use enforcement::{Enforcement, Protection};
 pub use error::SandboxError;
 pub use exec::{Exec, ProcessExit, SandboxExit, Stream};
 #[cfg(target_os = "linux")]
-pub use host::{Process, Sandbox, Spawner, Zygote};
+pub use host::{Process, Sandbox, SandboxUsage, Spawner, Zygote};
 #[cfg(target_os = "linux")]
 pub use spawner::spawner_main;
 pub use spec::{Bind, Network, SandboxLimits, SandboxSpec, SpawnerOptions};
 #[cfg(not(target_os = "linux"))]
-pub use unsupported::{Process, Sandbox, Spawner, Zygote, spawner_main};
+pub use unsupported::{Process, Sandbox, SandboxUsage, Spawner, Zygote, spawner_main};
 
 /// The first argument with which the binary re-executes itself as the spawner. `main` must look for it
 /// before it does anything else and call [`spawner_main`].

@@ -157,8 +157,8 @@ impl Sandbox {
         match self.0 {}
     }
 
-    /// Memory it holds.
-    pub fn memory_bytes(&self) -> Option<u64> {
+    /// What it uses.
+    pub fn usage(&self) -> Option<SandboxUsage> {
         match self.0 {}
     }
 
@@ -214,4 +214,13 @@ impl Zygote {
     pub fn alive(&self) -> bool {
         match self.0 {}
     }
+}
+
+/// What a sandbox uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SandboxUsage {
+    /// Processor time used.
+    pub cpu: std::time::Duration,
+    /// Memory held.
+    pub memory_bytes: u64,
 }

@@ -4,8 +4,8 @@ use crate::{
     driver::Inner,
     engine,
     files::{self, SecretFiles},
-    memory::MemoryGauge,
     removing, shape,
+    usage::Gauge,
     watching::{Fate, KILLED},
 };
 use async_trait::async_trait;
@@ -32,6 +32,7 @@ use xebec_core::{
     Body,
     ports::instance::{
         Child, Command, Connection, Endpoint, Exit, InstanceId, InstanceIo, IoError, Listener, Signal,
+        Usage,
     },
 };
 
@@ -99,7 +100,7 @@ pub(crate) struct Instance {
     pub(crate) fate: Arc<Fate>,
     /// Known once it was started.
     pub(crate) place: OnceLock<Place>,
-    pub(crate) gauge: OnceLock<MemoryGauge>,
+    pub(crate) gauge: OnceLock<Gauge>,
     /// Somebody was seen to listen behind a published port.
     pub(crate) proven: AtomicBool,
     pub(crate) secrets: Mutex<Option<SecretFiles>>,
@@ -245,6 +246,12 @@ impl InstanceIo for Instance {
         self.fate.exited().await;
     }
 
+    async fn usage(&self) -> Option<Usage> {
+        if self.fate.ended().is_some() {
+            return None;
+        }
+        self.gauge.get()?.read(&self.docker, &self.container).await
+    }
 }
 
 impl Drop for Instance {

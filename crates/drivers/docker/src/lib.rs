@@ -13,7 +13,6 @@ mod engine;
 mod files;
 mod images;
 mod instance;
-mod memory;
 mod network;
 mod options;
 mod output;
@@ -24,6 +23,7 @@ mod removing;
 mod report;
 mod shape;
 mod starting;
+mod usage;
 mod watching;
 
 pub use driver::DockerDriver;

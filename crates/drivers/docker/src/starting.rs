@@ -5,7 +5,7 @@ use crate::{
     engine::{self, Connected},
     files::{self, SecretFiles},
     instance::{Instance, Place},
-    memory::MemoryGauge,
+    usage::Gauge,
     output,
     prepared::Record,
     shape::{self, Shape},
@@ -126,9 +126,7 @@ impl Inner {
             let _ = instance.place.set(place);
         }
         let process = found.state.and_then(|state| state.pid).filter(|pid| *pid > 0 && connected.facts.local);
-        if let Some(gauge) = process.and_then(MemoryGauge::of) {
-            let _ = instance.gauge.set(gauge);
-        }
+        let _ = instance.gauge.set(Gauge::of(process));
         Ok(())
     }
 

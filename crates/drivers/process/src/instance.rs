@@ -16,7 +16,7 @@ use xebec_core::{
     Body,
     ports::instance::{
         Child, ChildStreams, Command, Connection, Endpoint, Exit, InstanceId, InstanceIo, IoError, Listener,
-        Signal,
+        Signal, Usage,
     },
 };
 use xebec_sandbox::{Exec, Process, SandboxError, Stream};
@@ -151,6 +151,10 @@ impl InstanceIo for Instance {
         self.running.exited().await;
     }
 
+    async fn usage(&self) -> Option<Usage> {
+        let used = self.running.sandbox().usage()?;
+        Some(Usage { cpu: used.cpu, memory_bytes: used.memory_bytes })
+    }
 }
 
 /// The name of something directly in a directory.

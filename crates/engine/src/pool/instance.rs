@@ -1,7 +1,8 @@
 //! One running copy of a revision, as the engine holds it.
 
 use super::{Pool, state::Number};
-use crate::lines::InstanceLines;
+use crate::{lines::InstanceLines, usage::Measured};
+use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
 use xebec_contracts::Session;
@@ -17,7 +18,8 @@ pub(crate) struct Instance {
     /// While it is in its pool, pool and instance hold each other; leaving the pool cuts that.
     pub(super) pool: Arc<Pool>,
     pub(crate) lines: Arc<InstanceLines>,
-    pub(super) io: OnceLock<Arc<dyn InstanceIo>>,
+    pub(crate) io: OnceLock<Arc<dyn InstanceIo>>,
+    pub(crate) measured: Mutex<Measured>,
     pub(super) session: OnceLock<Arc<dyn Session>>,
     /// How it ended, once it has.
     exit: OnceLock<Exit>,
@@ -28,12 +30,14 @@ pub(crate) struct Instance {
 
 impl Instance {
     pub(super) fn new(id: InstanceId, number: Number, pool: Arc<Pool>, lines: Arc<InstanceLines>) -> Self {
+        let now = pool.shared.now();
         Self {
             id,
             number,
             pool,
             lines,
             io: OnceLock::new(),
+            measured: Mutex::new(Measured::nothing(now)),
             session: OnceLock::new(),
             exit: OnceLock::new(),
             gone: Notify::new(),

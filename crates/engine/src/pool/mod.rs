@@ -6,7 +6,7 @@ mod life;
 mod state;
 
 pub(crate) use instance::{Instance, Lease};
-pub(crate) use state::{Count, Failure};
+pub(crate) use state::{Count, Failure, ScaledBy};
 
 use crate::{active::Active, shared::Shared, tenants::Reservation};
 use again::Again;
@@ -24,9 +24,10 @@ use xebec_contracts::Contract;
 use xebec_core::{
     FunctionKey,
     environment::Environment,
-    policy::Policy,
+    policy::{Metric, Policy},
     ports::driver::{Driver, OpenSecret},
     revision::Revision,
+    trace::TraceContext,
 };
 
 /// How a revision is to be served.
@@ -94,8 +95,13 @@ impl Pool {
         })
     }
 
-    /// A slot: at once if one is free, else first come first served, until `until` at most.
-    pub(crate) async fn acquire(self: &Arc<Self>, until: Option<Instant>) -> Result<Lease, NoSlot> {
+    /// A slot: at once if one is free, else first come first served, until `until` at most. What is started for
+    /// it is below `trace`.
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        until: Option<Instant>,
+        trace: Option<TraceContext>,
+    ) -> Result<Lease, NoSlot> {
         let now = self.shared.now();
         let (waiting, orders, cold) = {
             let mut state = self.state.lock();
@@ -105,7 +111,7 @@ impl Pool {
             if let Some(instance) = state.arrive(now) {
                 let orders = state.scale_if_due(now);
                 drop(state);
-                self.start(orders);
+                self.start_below(orders, trace);
                 return Ok(Lease::new(instance, false));
             }
             if let Some(failure) = state.hopeless(now) {
@@ -122,7 +128,7 @@ impl Pool {
             let cold = state.count().ready == 0;
             (Waiting { pool: self, ticket, receiver }, orders, cold)
         };
-        self.start(orders);
+        self.start_below(orders, trace);
         waiting.slot(self.patience(until, cold)).await
     }
 
@@ -136,6 +142,11 @@ impl Pool {
             clocks.wait
         };
         until.map_or(own, |until| own.min(until.saturating_duration_since(Instant::now())))
+    }
+
+    /// The function's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.key.name
     }
 
     // === What instances report ===
@@ -213,6 +224,10 @@ impl Pool {
     }
 
     fn start(self: &Arc<Self>, orders: Vec<Order>) {
+        self.start_below(orders, None);
+    }
+
+    fn start_below(self: &Arc<Self>, orders: Vec<Order>, trace: Option<TraceContext>) {
         if orders.is_empty() {
             return;
         }
@@ -223,7 +238,7 @@ impl Pool {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         for order in orders {
             match self.reserve() {
-                Some(memory) => drop(runtime.spawn(life::live(self.clone(), order, memory))),
+                Some(memory) => drop(runtime.spawn(life::live(self.clone(), order, memory, trace))),
                 None => self.starve(order),
             }
         }
@@ -268,7 +283,7 @@ impl Pool {
         let (expired, orders) = {
             let mut state = self.state.lock();
             if let Some(policy) = serving.policy {
-                state.policy = policy;
+                state.take_policy(policy);
             }
             let begins = serving.drains && !state.drains;
             state.drains = serving.drains;
@@ -309,6 +324,37 @@ impl Pool {
         };
         self.start(orders);
         needs_care
+    }
+
+    /// Instances that take calls, or have some in flight.
+    pub(crate) fn instances(&self) -> Vec<Arc<Instance>> {
+        self.state.lock().instances()
+    }
+
+    /// Whether it is scaled by a metric.
+    pub(crate) fn scales_by(&self, metric: Metric) -> bool {
+        self.state.lock().policy.scaling.metric == metric
+    }
+
+    /// So many cores are used by its instances.
+    pub(crate) fn note_cpu(&self, cores: f64) {
+        self.state.lock().note_cpu(cores * 1000.0, self.shared.now());
+    }
+
+    /// So many messages wait for it and could begin.
+    pub(crate) fn note_backlog(self: &Arc<Self>, waiting: u64) {
+        let now = self.shared.now();
+        let orders = {
+            let mut state = self.state.lock();
+            state.note_backlog(waiting, now);
+            state.scale_if_due(now)
+        };
+        self.start(orders);
+    }
+
+    /// What the scaler saw last, by the metric that it goes by.
+    pub(crate) fn scaled_by(&self) -> ScaledBy {
+        self.state.lock().scaled_by(self.shared.now())
     }
 
     /// Since when its longest idle instance is idle.

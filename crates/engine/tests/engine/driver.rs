@@ -8,6 +8,7 @@ use http::{Request, Response};
 use http_body::Frame;
 use parking_lot::Mutex;
 use std::{
+    collections::BTreeMap,
     path::Path,
     pin::Pin,
     sync::{
@@ -17,7 +18,10 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use xebec_contracts::{Call, CallError, Contract, Opening, Session, StartError};
 use xebec_core::{
     Body, BodyError, Digest, Error, Outcome,
@@ -28,7 +32,7 @@ use xebec_core::{
         driver::{Blank, BlankInner, Driver, DriverReport, Prepare, Progress, Start},
         instance::{
             Child, Command, Connection, Endpoint, Exit, InstanceId, InstanceIo, IoError, Lines, Listener,
-            Signal,
+            Signal, Usage,
         },
     },
     revision::{Revision, RevisionSpec},
@@ -66,6 +70,10 @@ pub(crate) struct Script {
     pub(crate) destroyed: AtomicUsize,
     pub(crate) blanks: AtomicUsize,
     pub(crate) specialized: AtomicUsize,
+    /// Thousandths of a core that all instances together use.
+    pub(crate) busy_millis: AtomicU32,
+    /// Calls that each instance got.
+    pub(crate) served: Mutex<BTreeMap<String, u32>>,
     /// Revisions that `collect` asked about are these.
     pub(crate) collect_asks: Mutex<Vec<(Digest, bool)>>,
 }
@@ -201,6 +209,8 @@ struct FakeInstance {
     lines: Lines,
     exit: watch::Sender<Option<Exit>>,
     destroyed: AtomicBool,
+    /// When it was last asked what it used, and what that was.
+    used: Mutex<(Instant, Duration)>,
 }
 
 fn instance(script: Arc<Script>, id: InstanceId, lines: Lines) -> Arc<dyn InstanceIo> {
@@ -212,6 +222,7 @@ fn instance(script: Arc<Script>, id: InstanceId, lines: Lines) -> Arc<dyn Instan
         lines,
         exit: watch::Sender::new(None),
         destroyed: AtomicBool::new(false),
+        used: Mutex::new((Instant::now(), Duration::ZERO)),
     };
     if script.dies_at_start.load(SeqCst) {
         instance.lines.line(LogStream::Stderr, "cannot open config.json");
@@ -231,6 +242,7 @@ impl FakeInstance {
     }
 
     async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, IoError> {
+        *self.script.served.lock().entry(self.id.to_string()).or_default() += 1;
         let uri = request.uri().clone();
         let number = uri.query().and_then(|query| query.parse::<u64>().ok()).unwrap_or(0);
         match uri.path() {
@@ -340,6 +352,14 @@ impl InstanceIo for FakeInstance {
         let mut exit = self.exit.subscribe();
         let found = exit.wait_for(Option::is_some).await.ok().and_then(|exit| *exit);
         found.unwrap_or(Exit { code: None, signal: None, out_of_memory: false })
+    }
+
+    async fn usage(&self) -> Option<Usage> {
+        let mut used = self.used.lock();
+        let share = self.script.busy_millis.load(SeqCst) / self.script.alive.load(SeqCst).max(1) as u32;
+        let (at, cpu) = *used;
+        *used = (Instant::now(), cpu + at.elapsed() * share / 1000);
+        Some(Usage { cpu: used.1, memory_bytes: 1 << 20 })
     }
 
     async fn destroy(&self) {

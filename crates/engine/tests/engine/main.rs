@@ -10,6 +10,7 @@ mod logs;
 mod ports;
 mod quotas;
 mod records;
+mod scaling;
 mod secrets;
 mod simulation;
 mod starts;

@@ -76,6 +76,22 @@ impl Group {
         Ok(())
     }
 
+    /// The file that says how much processor time it has used. Version 1 may keep such accounts in another
+    /// hierarchy: then there is none.
+    pub(crate) fn cpu_file(&self) -> Option<PathBuf> {
+        let (version, directory) = self.place(Controller::Cpu)?;
+        let file = match version {
+            Version::Two => directory.join("cpu.stat"),
+            Version::One => directory.join("cpuacct.usage"),
+        };
+        file.exists().then_some(file)
+    }
+
+    /// The file that lists its processes.
+    pub(crate) fn processes_file(&self) -> Option<PathBuf> {
+        self.places.first().map(|(_, _, directory)| directory.join("cgroup.procs"))
+    }
+
     /// The file that says how much memory it holds.
     pub(crate) fn memory_file(&self) -> Option<PathBuf> {
         self.place(Controller::Memory).map(|(version, directory)| match version {

@@ -41,7 +41,7 @@ pub(crate) enum Version {
 }
 
 /// A count in a file of `name value` lines.
-fn counter(text: &str, name: &str) -> Option<u64> {
+pub(crate) fn counter(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 

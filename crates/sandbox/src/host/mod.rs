@@ -8,11 +8,13 @@ mod process;
 mod sandbox;
 mod spawner;
 mod starter;
+mod usage;
 mod zygote;
 
 pub use process::Process;
 pub use sandbox::Sandbox;
 pub use spawner::Spawner;
+pub use usage::SandboxUsage;
 pub use zygote::Zygote;
 
 use std::time::Duration;

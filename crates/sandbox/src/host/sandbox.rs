@@ -9,6 +9,7 @@ use super::{
     process::{Kills, Process, not_started},
     spawner::Spawner,
     starter::{Started, Starter},
+    usage::{Gauge, SandboxUsage},
 };
 use crate::{
     Bind, Exec, Network, SandboxError, SandboxExit, SandboxLimits, SandboxSpec, Stream,
@@ -20,6 +21,7 @@ use crate::{
 use parking_lot::Mutex;
 use rustix::{
     fs::MemfdFlags,
+    io::ioctl_fionbio,
     pipe::{PIPE_BUF, PipeFlags},
 };
 use std::{
@@ -66,7 +68,7 @@ struct Inner {
     places: Option<Places>,
     /// A process was started: from now on nothing more of the host can be let in.
     started: AtomicBool,
-    memory_file: Option<PathBuf>,
+    gauge: Gauge,
     run_directory: PathBuf,
     /// Keeps `run_directory` valid.
     _run: OwnedFd,
@@ -105,6 +107,7 @@ impl Sandbox {
         let sandbox = Self(Arc::new(Inner {
             id: spec.id,
             seat: taken.seat,
+            gauge: Gauge::of(&taken),
             spawner,
             fate,
             init,
@@ -116,7 +119,6 @@ impl Sandbox {
             user: taken.user,
             places: taken.bare_root.map(Places::new),
             started: AtomicBool::new(false),
-            memory_file: taken.memory_file,
             run_directory: PathBuf::from(format!("/proc/self/fd/{}", run.as_raw_fd())),
             _run: run,
             way_out,
@@ -151,10 +153,8 @@ impl Sandbox {
             inner.started.store(true, Ordering::Relaxed);
         }
         let (streams, ends) = self.streams(&exec)?;
-        let descriptors: Vec<_> =
-            ends.iter().map(AsFd::as_fd).chain(exec.descriptors.iter().map(AsFd::as_fd)).collect();
         let pack = |serial| pack_start(serial, &exec, &inner.variables, &inner.directory);
-        match inner.starter.start(pack, &descriptors).await {
+        match inner.starter.start(pack, ends, &exec.descriptors).await {
             Ok(Ok(started)) => Ok(self.process(started, streams)),
             Ok(Err((step, errno))) => Err(not_started(step, errno, &exec, &inner.directory)),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
@@ -184,7 +184,8 @@ impl Sandbox {
         for (stream, kept) in [(exec.stdout, &mut streams.stdout), (exec.stderr, &mut streams.stderr)] {
             if stream == Stream::Pipe {
                 let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
-                *kept = Some(pipe::Receiver::from_owned_fd(ours)?);
+                ioctl_fionbio(&ours, true).map_err(io::Error::from)?;
+                *kept = Some(pipe::Receiver::from_owned_fd_unchecked(ours)?);
                 ends.push(theirs);
             }
         }
@@ -343,9 +344,12 @@ impl Sandbox {
         self.0.fate.now()
     }
 
-    /// Memory it holds now, where a control group counts it.
-    pub fn memory_bytes(&self) -> Option<u64> {
-        std::fs::read_to_string(self.0.memory_file.as_ref()?).ok()?.trim().parse().ok()
+    /// What it uses, where a control group counts or lists its processes. `None` also once it has ended.
+    pub fn usage(&self) -> Option<SandboxUsage> {
+        if self.ended().is_some() {
+            return None;
+        }
+        self.0.gauge.read()
     }
 
     /// Whether it has a way out of its network.

@@ -286,7 +286,9 @@ impl Spawner {
             bare_root: seat.bare_root.clone(),
             init: seat.init,
             user: seat.identity.user,
+            cpu_file: seat.group.cpu_file(),
             memory_file: seat.group.memory_file(),
+            processes_file: seat.group.processes_file(),
             kills_file: seat.group.kills_file(),
         };
         back.extend([init, starter, run].into_iter().chain(tunnel));

@@ -106,8 +106,11 @@ pub(crate) struct Taken {
     /// Its init's process id, as the spawner (and the server) see it.
     pub(crate) init: i32,
     pub(crate) user: u32,
-    /// Files of its control group: what it holds, and its count of kills for memory.
+    /// Files of its control groups: processor time used, memory held, processes in it, and its count of kills
+    /// for memory.
+    pub(crate) cpu_file: Option<PathBuf>,
     pub(crate) memory_file: Option<PathBuf>,
+    pub(crate) processes_file: Option<PathBuf>,
     pub(crate) kills_file: Option<PathBuf>,
 }
 

@@ -47,7 +47,7 @@ async fn who_eats_too_much_memory_is_killed_for_it() {
     // What was killed before is not held against the next.
     let (exit, _) = run(&sandbox, shell("exit 3")).await.unwrap();
     assert_eq!((exit.code, exit.out_of_memory), (Some(3), false));
-    assert!(sandbox.memory_bytes().is_some_and(|bytes| bytes <= 32 << 20));
+    assert!(sandbox.usage().is_some_and(|usage| usage.memory_bytes <= 32 << 20));
 
     sandbox
         .set_limits(SandboxLimits { memory_bytes: Some(256 << 20), ..SandboxLimits::default() })

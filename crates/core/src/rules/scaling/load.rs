@@ -14,6 +14,8 @@ pub struct Load {
     calls: u32,
     since: Duration,
     first: Option<Duration>,
+    /// When the last call left.
+    left: Duration,
     level: Level,
 }
 
@@ -32,6 +34,7 @@ impl Default for Load {
             calls: 0,
             since: Duration::ZERO,
             first: None,
+            left: Duration::ZERO,
             level: Level::default(),
         }
     }
@@ -49,6 +52,12 @@ impl Load {
     pub fn leave(&mut self, now: Duration) {
         self.advance(now);
         self.calls = self.calls.saturating_sub(1);
+        self.left = now;
+    }
+
+    /// For how long there was no call.
+    pub fn quiet(&self, now: Duration) -> Duration {
+        if self.calls > 0 { Duration::ZERO } else { now.saturating_sub(self.left) }
     }
 
     /// Calls in flight and waiting.
@@ -69,6 +78,11 @@ impl Load {
     /// Something that calls do not tell was measured: processor time, or what waits in a queue.
     pub fn measured(&mut self, now: Duration, value: f64) {
         self.level.note(now, value);
+    }
+
+    /// Something else is measured from now on.
+    pub fn measure_anew(&mut self) {
+        self.level = Level::default();
     }
 
     /// What was measured, on average over the last `window`.

@@ -134,6 +134,47 @@ mod tests {
     const CONCURRENCY: Scaling =
         Scaling { metric: Metric::Concurrency, target: None, proportion: 0.7, down_window_seconds: 0 };
 
+    #[derive(Clone, Copy, Debug)]
+    enum Happens {
+        Arrive,
+        Leave,
+        Measured(f64),
+    }
+
+    impl Happens {
+        fn happen(self, load: &mut Load, now: Duration) {
+            match self {
+                Self::Arrive => load.arrive(now),
+                Self::Leave => load.leave(now),
+                Self::Measured(value) => load.measured(now, value),
+            }
+        }
+
+        fn times(self, factor: u32) -> Self {
+            match self {
+                Self::Measured(value) => Self::Measured(value * f64::from(factor)),
+                call => call,
+            }
+        }
+    }
+
+    fn any_event() -> impl Strategy<Value = Happens> {
+        prop_oneof![
+            3 => Just(Happens::Arrive),
+            2 => Just(Happens::Leave),
+            2 => (0.0f64..20_000.0).prop_map(Happens::Measured),
+        ]
+    }
+
+    fn any_scaling() -> impl Strategy<Value = Scaling> {
+        let parts = (0..Metric::ALL.len(), prop::option::of(1.0f64..2_000.0), 0.01f64..=1.0);
+        parts.prop_map(|(metric, target, proportion)| {
+            let metric = Metric::ALL[metric];
+            let target = if metric.has_own_target() { target } else { Some(target.unwrap_or(100.0)) };
+            Scaling { target, proportion, ..Scaling::by(metric) }
+        })
+    }
+
     fn at(ms: u64) -> Duration {
         Duration::from_secs(1_000) + Duration::from_millis(ms)
     }
@@ -169,6 +210,72 @@ mod tests {
             let desired =
                 Scaler::default().desired(at(90_000), &CONCURRENCY, slots, &mut load, 1, bounds);
             prop_assert!(desired >= bounds.min && desired <= bounds.max);
+        }
+
+        #[test]
+        fn wishes_lie_within_bounds_and_hold_what_is_there(
+            steps in prop::collection::vec((0u64..4_000, any_event()), 1..120),
+            scaling in any_scaling(),
+            slots in 1u32..20,
+            min in 0u32..5,
+            more in 0u32..40,
+        ) {
+            let (mut load, mut scaler, mut now, mut there) = (Load::default(), Scaler::default(), 0, 0);
+            let bounds = Bounds { min, max: min + more };
+            for (gap, event) in steps {
+                now += gap;
+                event.happen(&mut load, at(now));
+                let desired = scaler.desired(at(now), &scaling, slots, &mut load, there, bounds);
+                prop_assert!(desired >= bounds.min && desired <= bounds.max, "{desired}");
+                let held = load.calls().div_ceil(slots).min(bounds.max);
+                prop_assert!(desired >= held, "{desired} for {} calls", load.calls());
+                there = desired;
+            }
+        }
+
+        #[test]
+        fn more_load_never_wants_less(
+            steps in prop::collection::vec((0u64..4_000, any_event()), 1..120),
+            scaling in any_scaling(),
+            slots in 1u32..20,
+            factor in 1u32..4,
+            there in 0u32..10,
+        ) {
+            let (mut light, mut heavy) = (Load::default(), Load::default());
+            let (mut of_light, mut of_heavy) = (Scaler::default(), Scaler::default());
+            let bounds = Bounds { min: 0, max: 1_000 };
+            let mut now = 0;
+            for (gap, event) in steps {
+                now += gap;
+                event.happen(&mut light, at(now));
+                (0..factor).for_each(|_| event.times(factor).happen(&mut heavy, at(now)));
+                let less = of_light.desired(at(now), &scaling, slots, &mut light, there, bounds);
+                let more = of_heavy.desired(at(now), &scaling, slots, &mut heavy, there, bounds);
+                prop_assert!(more >= less, "{more} for {factor} times the load of {less}");
+            }
+        }
+
+        #[test]
+        fn nothing_is_taken_away_within_the_window(
+            steps in prop::collection::vec((0u64..4_000, any_event()), 1..120),
+            scaling in any_scaling(),
+            window in 1u32..=300,
+            slots in 1u32..20,
+        ) {
+            let scaling = Scaling { down_window_seconds: window, ..scaling };
+            let (mut load, mut scaler, mut now) = (Load::default(), Scaler::default(), 0);
+            let bounds = Bounds { min: 0, max: 50 };
+            let mut before: Vec<(u64, u32)> = Vec::new();
+            for (gap, event) in steps {
+                now += gap;
+                event.happen(&mut load, at(now));
+                let desired = scaler.desired(at(now), &scaling, slots, &mut load, 1, bounds);
+                let since = now.saturating_sub(u64::from(window) * 1_000);
+                let highest = before.iter().filter(|(at, _)| *at >= since).map(|(_, wish)| *wish).max();
+                prop_assert!(desired >= highest.unwrap_or(0), "{desired} after {highest:?}");
+                before.push((now, desired));
+                prop_assert!(scaler.wishes.len() <= window as usize + 2);
+            }
         }
 
         #[test]
@@ -214,5 +321,53 @@ mod tests {
         }
         let scaling = Scaling { target: Some(10.0), ..Scaling::by(Metric::Rate) };
         assert_eq!(Scaler::default().desired(at(60_000), &scaling, 1, &mut load, 5, bounds), 5);
+    }
+
+    #[test]
+    fn each_metric_has_its_measure() {
+        let wish = |scaling: Scaling, slots, load: &mut Load| {
+            let bounds = Bounds { min: 0, max: 100 };
+            Scaler::default().desired(at(60_000), &scaling, slots, load, 100, bounds)
+        };
+        let mut measured = Load::default();
+        (0..60).for_each(|second| measured.measured(at(second * 1_000), 900.0));
+        let cpu = Scaling { target: Some(500.0), ..Scaling::by(Metric::Cpu) };
+        assert_eq!(wish(cpu, 10, &mut measured), 2, "900 thousandths of a core, 500 each");
+        assert_eq!(wish(Scaling { proportion: 0.5, ..cpu }, 10, &mut measured), 4);
+        let queue = Scaling::by(Metric::Queue);
+        assert_eq!(wish(queue, 100, &mut measured), 9, "900 messages, 100 slots each");
+        assert_eq!(wish(Scaling { target: Some(10.0), ..queue }, 100, &mut measured), 90);
+        let mut calls = steady(40, 60_000);
+        let capacity = Scaling { target: Some(10.0), proportion: 1.0, ..Scaling::default() };
+        assert_eq!(wish(capacity, 100, &mut calls), 4, "40 calls, 10 each");
+        assert_eq!(wish(capacity, 5, &mut calls), 8, "no instance takes more than its slots");
+        let rate = Scaling { target: Some(1e6), ..Scaling::by(Metric::Rate) };
+        assert_eq!(wish(rate, 1, &mut calls), 40, "calls that began and go on need their slots");
+    }
+
+    #[test]
+    fn what_was_measured_long_ago_counts_no_more() {
+        let (bounds, queue) = (Bounds { min: 0, max: 100 }, Scaling::by(Metric::Queue));
+        let mut load = Load::default();
+        load.measured(at(0), 50.0);
+        let mut desired = |ms| Scaler::default().desired(at(ms), &queue, 1, &mut load, 1, bounds);
+        assert_eq!(desired(14_000), 50);
+        assert_eq!(desired(15_000), 0);
+    }
+
+    #[test]
+    fn the_window_of_scaling_down_ends() {
+        let bounds = Bounds { min: 0, max: 100 };
+        let queue = Scaling { down_window_seconds: 120, ..Scaling::by(Metric::Queue) };
+        let (mut load, mut scaler) = (Load::default(), Scaler::default());
+        let mut tell = |ms, waiting| {
+            load.measured(at(ms), waiting);
+            scaler.desired(at(ms), &queue, 1, &mut load, 1, bounds)
+        };
+        assert_eq!(tell(0, 7.0), 7);
+        assert_eq!(tell(60_000, 3.0), 7);
+        assert_eq!(tell(120_000, 0.0), 7);
+        assert_eq!(tell(122_000, 0.0), 3);
+        assert_eq!(tell(182_000, 0.0), 0);
     }
 }

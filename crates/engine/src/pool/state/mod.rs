@@ -3,6 +3,10 @@
 //! What always holds: an instance is in `idle` exactly while it is ready and has a free slot; nobody waits
 //! while a slot is free; ready and starting instances together are never more than the policy allows.
 
+mod scaling;
+
+pub(crate) use scaling::ScaledBy;
+
 use super::{Serving, instance::Instance};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,15 +18,9 @@ use xebec_core::{
     policy::Policy,
     rules::{
         backoff::Starts,
-        scaling::{Bounds, Load, STABLE_WINDOW, Scaler},
+        scaling::{Load, Scaler},
     },
 };
-
-/// A draining revision's instances are kept so long: it may still be called by name.
-const DRAIN_KEEP: Duration = Duration::from_secs(10);
-
-/// The scaler looks again after so long.
-const SCALE_EVERY: Duration = Duration::from_secs(1);
 
 /// The number of an instance within its pool; never used twice.
 pub(crate) type Number = u64;
@@ -81,6 +79,8 @@ pub(crate) struct Count {
     pub(crate) starting: u32,
     pub(crate) waiting: u32,
     pub(crate) busy: u32,
+    /// What the scaler wants.
+    pub(crate) desired: u32,
 }
 
 pub(super) struct State {
@@ -133,7 +133,13 @@ impl State {
 
     pub(super) fn count(&self) -> Count {
         let waiting = u32::try_from(self.waiters.len()).unwrap_or(u32::MAX);
-        Count { ready: self.ready, starting: self.starting, waiting, busy: self.busy }
+        Count {
+            ready: self.ready,
+            starting: self.starting,
+            waiting,
+            busy: self.busy,
+            desired: self.desired.max(self.policy.min_instances),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -149,17 +155,39 @@ impl State {
     }
 
     fn take_idle(&mut self) -> Option<Arc<Instance>> {
-        let number = *self.idle.last()?;
+        let number = self.next_idle()?;
         let entry = self.entries.get_mut(&number)?;
         entry.free -= 1;
         entry.busy += 1;
         self.busy += 1;
-        if entry.free == 0 {
-            self.idle.pop();
-        }
-        match &entry.phase {
+        let instance = match &entry.phase {
             Phase::Ready(instance) => Some(instance.clone()),
             _ => None,
+        };
+        if entry.free == 0 {
+            self.unlist(number);
+        }
+        instance
+    }
+
+    /// The instance for the next call: the one that was used last. Where instances have several slots, the least
+    /// busy of those that the scaler wants, the oldest first: what it wants is of use to calls, and what is more
+    /// than that becomes idle, and goes.
+    fn next_idle(&self) -> Option<Number> {
+        let last = *self.idle.last()?;
+        if self.slots == 1 || self.idle.len() == 1 {
+            return Some(last);
+        }
+        let ready = self.entries.iter().filter(|(_, entry)| matches!(entry.phase, Phase::Ready(_)));
+        let wanted = ready.take(self.desired.max(1) as usize).filter(|(_, entry)| entry.free > 0);
+        Some(wanted.min_by_key(|(_, entry)| entry.busy).map_or(last, |(number, _)| *number))
+    }
+
+    fn unlist(&mut self, number: Number) {
+        if self.idle.last() == Some(&number) {
+            self.idle.pop();
+        } else {
+            self.idle.retain(|other| *other != number);
         }
     }
 
@@ -223,7 +251,7 @@ impl State {
         if entry.free > 0 && !listed {
             self.idle.push(number);
         } else if entry.free == 0 && listed {
-            self.idle.retain(|other| *other != number);
+            self.unlist(number);
         }
     }
 
@@ -279,7 +307,7 @@ impl State {
         entry.phase = Phase::Retired(instance.clone());
         entry.free = 0;
         self.ready -= 1;
-        self.idle.retain(|other| *other != number);
+        self.unlist(number);
         Some(instance)
     }
 
@@ -294,6 +322,15 @@ impl State {
     /// Calls in flight on an instance.
     pub(super) fn busy_on(&self, number: Number) -> u32 {
         self.entries.get(&number).map_or(0, |entry| entry.busy)
+    }
+
+    /// Instances that take calls, or have some in flight.
+    pub(super) fn instances(&self) -> Vec<Arc<Instance>> {
+        let there = self.entries.values().filter_map(|entry| match &entry.phase {
+            Phase::Ready(instance) | Phase::Retired(instance) => Some(instance.clone()),
+            Phase::Starting { .. } => None,
+        });
+        there.collect()
     }
 
     /// All instances that take calls.
@@ -411,89 +448,5 @@ impl State {
     pub(super) fn cancel_starts(&mut self) {
         self.entries.retain(|_, entry| !matches!(entry.phase, Phase::Starting { .. }));
         self.starting = 0;
-    }
-
-    // === Scaling ===
-
-    /// What policy and whoever asked by hand want, whatever the load.
-    fn floor(&self, now: Duration) -> u32 {
-        if self.drains {
-            return 0;
-        }
-        let asked = self.asked.filter(|(_, until)| now < *until).map_or(0, |(count, _)| count);
-        self.policy.min_instances.max(asked).min(self.policy.max_instances)
-    }
-
-    fn wanted(&self, now: Duration) -> u32 {
-        // What was asked for lately is no reason to start anything once nobody is there.
-        let desired = if self.drains || self.load.calls() == 0 { 0 } else { self.desired };
-        self.floor(now).max(desired)
-    }
-
-    fn scale(&mut self, now: Duration) {
-        let bounds = Bounds { min: self.floor(now), max: self.policy.max_instances };
-        self.scaled = now;
-        self.desired =
-            self.scaler.desired(now, &self.policy.scaling, self.slots, &mut self.load, self.ready, bounds);
-    }
-
-    /// Scales if that was not done for a second.
-    pub(super) fn scale_if_due(&mut self, now: Duration) -> Vec<Order> {
-        if now.saturating_sub(self.scaled) < SCALE_EVERY {
-            return Vec::new();
-        }
-        self.scale(now);
-        // Who waited was served by others meanwhile. Short starts are let be: callers that come one after the
-        // other would have one begun and given up for each of them.
-        self.cancel_surplus(self.floor(now).max(self.desired), SCALE_EVERY, now);
-        self.order_starts(now)
-    }
-
-    /// Someone wants `count` instances by hand: kept for a while, then scaling goes on from there. Returns
-    /// those that are too many and idle.
-    pub(super) fn ask_for(&mut self, count: u32, now: Duration) -> Vec<Number> {
-        self.asked = Some((count, now + STABLE_WINDOW));
-        self.desired = 0;
-        let surplus = self.ready.saturating_sub(self.floor(now)) as usize;
-        self.idle_ones(now, |_| true).into_iter().take(surplus).collect()
-    }
-
-    /// Idle instances to be retired now: kept for as long as the policy says, or as was `learnt`; or more
-    /// than the load asks for, and than one, and idle for the whole stable window.
-    pub(super) fn expired(&mut self, learnt: Duration, now: Duration) -> Vec<Number> {
-        let keep_alive = self.policy.keep_alive_seconds.map_or(learnt, Duration::from_secs);
-        let keep = if self.drains { keep_alive.min(DRAIN_KEEP) } else { keep_alive };
-        let spare = self.ready.saturating_sub(self.floor(now)) as usize;
-        let surplus = self.ready.saturating_sub(self.floor(now).max(self.desired).max(1)) as usize;
-        let mut taken = 0;
-        let mut expired = self.idle_ones(now, |idle| {
-            let too_many = taken < surplus && idle >= keep.min(STABLE_WINDOW);
-            taken += usize::from(too_many);
-            too_many || idle >= keep
-        });
-        expired.truncate(spare);
-        expired
-    }
-
-    /// Idle instances, the longest idle first.
-    pub(super) fn idle_ones(&self, now: Duration, mut which: impl FnMut(Duration) -> bool) -> Vec<Number> {
-        let idle = |number: &Number| {
-            let entry = self.entries.get(number)?;
-            (entry.busy == 0).then_some((entry.idle_since, *number))
-        };
-        let mut idle: Vec<(Duration, Number)> = self.idle.iter().filter_map(idle).collect();
-        idle.sort_unstable();
-        idle.retain(|(since, _)| which(now.saturating_sub(*since)));
-        idle.into_iter().map(|(_, number)| number).collect()
-    }
-
-    /// Whether it must be looked after every second.
-    pub(super) fn needs_care(&self, now: Duration) -> bool {
-        let there = self.ready + self.starting;
-        self.starting > 0
-            || self.busy > 0
-            || !self.waiters.is_empty()
-            || there != self.floor(now)
-            || self.asked.is_some_and(|(_, until)| now < until)
     }
 }
