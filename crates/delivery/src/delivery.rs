@@ -134,6 +134,10 @@ impl Deliveries for Delivery {
         self.shared.queue.stats(tenant).await
     }
 
+    fn queues_lately(&self) -> Vec<LaneStats> {
+        self.shared.metrics.queues()
+    }
+
     async fn redrive(&self, which: &Selection, rate: Option<u32>) -> Result<u64, Error> {
         self.shared.queue.redrive(which, rate).await
     }

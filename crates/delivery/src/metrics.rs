@@ -63,6 +63,11 @@ impl Metrics {
         self.halved.fetch_add(1, Relaxed);
     }
 
+    /// What the queue said last.
+    pub(crate) fn queues(&self) -> Vec<LaneStats> {
+        self.stats.lock().clone()
+    }
+
     /// Appends all series.
     pub(crate) fn write(&self, out: &mut String, now: Timestamp, running: usize) {
         write_lanes(out, &self.stats.lock(), now);

@@ -72,7 +72,7 @@ pub(crate) fn revision_spec(document: &Document) -> Result<RevisionSpec, Error> 
     RevisionSpec::deserialize(&document.spec).map_err(|error| unreadable(document, &error))
 }
 
-fn unwritable(what: &str, error: &serde_json::Error) -> Error {
+pub(crate) fn unwritable(what: &str, error: &serde_json::Error) -> Error {
     Error::internal("XB4003", format!("the {what} cannot be written as JSON: {error}"))
 }
 

@@ -18,6 +18,9 @@ use xebec_core::{
 pub const KIND: &str = "key";
 const NAMESPACE: &str = "xebec";
 
+/// The id of the principal that the configured name and password stand for.
+const LOGIN: &str = "login";
+
 /// The longest note on a key, in bytes.
 const MAX_NOTE_BYTES: usize = 1024;
 
@@ -33,6 +36,7 @@ pub struct KeyRing {
     kept: Arc<Kept>,
     clock: Arc<dyn Clock>,
     installation: Option<TokenHash>,
+    login: Option<TokenHash>,
 }
 
 /// The keys in memory and in the store. Changes run in tasks of their own: a caller that goes away in the
@@ -81,12 +85,19 @@ impl KeyRing {
             keys.insert(document.name, Key::new(stored.info, hash));
         }
         let kept = Kept { store, keys: ArcSwap::from_pointee(keys), changing: tokio::sync::Mutex::default() };
-        Ok(Self { kept: Arc::new(kept), clock: Arc::new(SystemClock), installation: None })
+        Ok(Self { kept: Arc::new(kept), clock: Arc::new(SystemClock), installation: None, login: None })
     }
 
     /// Also takes the installation's token, as an administrator's.
     pub fn with_installation_token(mut self, token: &str) -> Self {
         self.installation = Some(TokenHash::of(token));
+        self
+    }
+
+    /// Also takes one name and password, as an administrator's, by HTTP Basic alone. With them, it counts as if a
+    /// key was issued.
+    pub fn with_login(mut self, user: &str, password: &str) -> Self {
+        self.login = Some(login_hash(user, password));
         self
     }
 
@@ -96,9 +107,15 @@ impl KeyRing {
         self
     }
 
-    /// Whether a key is there that was issued and not revoked.
+    /// Whether a key is there that was issued and not revoked, or a name and password.
     pub fn has_issued_keys(&self) -> bool {
-        !self.kept.keys.load().is_empty()
+        self.login.is_some() || !self.kept.keys.load().is_empty()
+    }
+
+    fn of_login(&self, user: &str, password: &str) -> Option<Principal> {
+        let known = self.login.as_ref()?;
+        let admin = Principal::Key { id: LOGIN.into(), role: Role::Admin, tenant: None };
+        known.matches(&login_hash(user, password)).then_some(admin)
     }
 
     fn of_token(&self, token: &str) -> Option<Principal> {
@@ -168,7 +185,12 @@ impl Keys for KeyRing {
         }
         let token = match credential {
             Credential::Bearer(token) => token,
-            Credential::Basic { password, .. } => password,
+            Credential::Basic { user, password } => {
+                if let Some(admin) = self.of_login(user, password) {
+                    return Ok(admin);
+                }
+                password
+            }
             Credential::None => {
                 return Err(Error::new(ErrorKind::Forbidden, "XB5001", "this needs a key")
                     .with_hint("send Authorization: Bearer <token>; xebec key create issues one"));
@@ -218,6 +240,11 @@ impl Keys for KeyRing {
         tracing::info!(id, "key revoked");
         Ok(())
     }
+}
+
+/// A name has no colon in HTTP Basic, so no two pairs are written the same.
+fn login_hash(user: &str, password: &str) -> TokenHash {
+    TokenHash::of(&format!("{user}:{password}"))
 }
 
 /// Waits for a change.

@@ -29,6 +29,7 @@ pub(crate) struct File {
     listen: Option<String>,
     data_dir: Option<PathBuf>,
     insecure: Option<bool>,
+    basic_auth: Option<PathBuf>,
     hosts: Vec<String>,
     share_host_network: Option<bool>,
     drain: Option<Span>,
@@ -68,6 +69,9 @@ pub(crate) struct Options {
     /// Let everyone who reaches the listener manage, whatever it is bound to
     #[arg(long, env = "XEBEC_INSECURE")]
     pub(crate) insecure: bool,
+    /// A folder with the files basic-auth-user and basic-auth-password: who has these may manage
+    #[arg(long, env = "XEBEC_BASIC_AUTH", value_name = "FOLDER")]
+    pub(crate) basic_auth: Option<PathBuf>,
     /// A name by which the server is reached, beside its addresses; may be given several times
     #[arg(long = "host", env = "XEBEC_HOSTS", value_delimiter = ',', value_name = "NAME")]
     pub(crate) hosts: Vec<String>,
@@ -128,6 +132,7 @@ pub(crate) struct Config {
     pub(crate) listen: String,
     pub(crate) data_directory: PathBuf,
     pub(crate) insecure: bool,
+    pub(crate) basic_auth: Option<PathBuf>,
     pub(crate) hosts: Vec<String>,
     pub(crate) share_host_network: bool,
     pub(crate) tls: Tls,
@@ -165,6 +170,7 @@ impl Config {
                 options.data_dir.clone().or(file.data_dir).unwrap_or_else(default_data_directory),
             )?,
             insecure: options.insecure || file.insecure.unwrap_or_default(),
+            basic_auth: options.basic_auth.clone().or(file.basic_auth),
             hosts: if options.hosts.is_empty() { file.hosts } else { options.hosts.clone() },
             share_host_network: options.share_host_network || file.share_host_network.unwrap_or_default(),
             tls,

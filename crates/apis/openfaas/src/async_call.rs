@@ -71,8 +71,13 @@ impl OpenFaas {
         submission.wishes.destinations = destinations;
 
         let running = self.metrics.start(&address, labels, since);
+        let queue =
+            self.control.function(&submission.function).map(|view| view.function.policy.delivery.queue);
         let mut response = match deliveries.submit(submission).await {
-            Ok(_) => errors::empty(StatusCode::ACCEPTED),
+            Ok(_) => {
+                self.metrics.queues.submitted(queue.as_deref().unwrap_or_default());
+                errors::empty(StatusCode::ACCEPTED)
+            }
             Err(error) => errors::enqueue(&error, &labels, anonymous),
         };
         running.finish(response.status().as_u16());

@@ -10,6 +10,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header, uri::PathAndQuery,
 };
 use http_body::{Body as _, Frame, SizeHint};
+use jiff::Timestamp;
 use std::{
     pin::Pin,
     task::{Context, Poll},
@@ -17,8 +18,11 @@ use std::{
 };
 use xebec_contracts::duration;
 use xebec_core::{
-    Answer, Body, BodyError, FunctionKey, Invocation, InvocationId, auth::Principal,
-    headers::named_by_connection, names::Address, ports::door::Peer,
+    Answer, Body, BodyError, FunctionKey, Invocation, InvocationId,
+    auth::Principal,
+    headers::named_by_connection,
+    names::{Address, Tenant},
+    ports::door::Peer,
 };
 
 pub(crate) const CALL_ID: HeaderName = HeaderName::from_static("x-call-id");
@@ -89,14 +93,34 @@ impl OpenFaas {
         request: &mut Request<Body>,
     ) -> Result<Callee<'a>, Box<Response<Body>>> {
         let labels = CallLabels { name: target.name, namespace: target.namespace };
-        let address = Address::new(FUNCTION_SPACE, &tenant_of(target.namespace), target.name);
+        let tenant = tenant_of(target.namespace);
+        let address = Address::new(FUNCTION_SPACE, &tenant, target.name);
         let Some(function) = self.control.at(&address) else {
             return Err(Box::new(errors::cannot_call(target.name, target.namespace)));
         };
         let Some(inner) = target.inner() else { return Err(Box::new(errors::no_such_route())) };
         *request.uri_mut() = inner;
-        let principal = request.extensions().get::<Principal>().cloned().unwrap_or(Principal::Anonymous);
+        let principal = self.caller(request, target, &tenant);
+        if matches!(principal, Principal::Key { .. }) {
+            // A credential of this server: with it, the function could do what its caller may.
+            request.headers_mut().remove(header::AUTHORIZATION);
+        }
         Ok(Callee { labels, address, function, principal })
+    }
+
+    /// On whose behalf a call comes. The gateway knows keys, but not the tokens that are given for them here.
+    fn caller(&self, request: &Request<Body>, target: &Target<'_>, tenant: &Tenant) -> Principal {
+        match request.extensions().get::<Principal>() {
+            Some(known) if *known != Principal::Anonymous => known.clone(),
+            _ => self.holder(request.headers(), target, tenant).unwrap_or(Principal::Anonymous),
+        }
+    }
+
+    fn holder(&self, headers: &HeaderMap, target: &Target<'_>, tenant: &Tenant) -> Option<Principal> {
+        let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        let (_, token) = value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))?;
+        let exchange = self.exchange.as_ref()?;
+        exchange.tokens.holder(token.trim(), target.name, target.namespace, tenant, Timestamp::now())
     }
 }
 
@@ -206,11 +230,17 @@ fn pass_on(answer: Answer, asked_type: Option<HeaderValue>, running: Running) ->
         let plain = || HeaderValue::from_static("text/plain");
         headers.insert(header::CONTENT_TYPE, asked_type.unwrap_or_else(plain));
     }
+    follow(response, running)
+}
+
+/// Counts a call as ended when its answer is through.
+pub(crate) fn follow(response: Response<Body>, running: Running) -> Response<Body> {
+    let status = response.status().as_u16();
     if response.body().is_end_stream() || response.body().replay().is_some() {
-        running.finish(status.as_u16());
+        running.finish(status);
         return response;
     }
-    response.map(|body| Body::stream(Counted { body, running: Some((running, status.as_u16())) }))
+    response.map(|body| Body::stream(Counted { body, running: Some((running, status)) }))
 }
 
 /// Drops the headers of one connection, and those that `Connection` names. An upgrade keeps its two.

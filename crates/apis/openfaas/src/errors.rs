@@ -37,6 +37,24 @@ pub(crate) fn unauthorized() -> Response<Body> {
     response
 }
 
+/// A function that not everyone may call, and a caller who is nobody. Clients know the realm: they get a token
+/// and try again.
+fn unauthorized_call() -> Response<Body> {
+    let message = "this function asks for a key that may call it, or for a token of /oauth/token\n";
+    let mut response = internal(text(StatusCode::UNAUTHORIZED, message), "proxy");
+    for challenge in ["Bearer realm=\"IAM function invoke\"", "Basic realm=\"Restricted\""] {
+        response.headers_mut().append(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    response
+}
+
+/// What is elsewhere here.
+pub(crate) fn moved(to: &'static str) -> Response<Body> {
+    let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
+    response.headers_mut().insert(header::LOCATION, HeaderValue::from_static(to));
+    response
+}
+
 /// What the gateway lets nobody do, or not with these credentials.
 pub(crate) fn refused(error: &Error) -> Response<Body> {
     match error.code {
@@ -76,6 +94,28 @@ pub(crate) fn no_such_function(name: &str, namespace: &str) -> Response<Body> {
     text(StatusCode::NOT_FOUND, format!("no such function: {name}.{namespace}\n"))
 }
 
+/// A namespace that is not there.
+pub(crate) fn no_such_namespace(name: &str) -> Response<Body> {
+    text(StatusCode::NOT_FOUND, format!("no such namespace: {name}\n"))
+}
+
+/// A namespace that is there already.
+pub(crate) fn namespace_exists(name: &str) -> Response<Body> {
+    text(StatusCode::CONFLICT, format!("the namespace {name} exists already\n"))
+}
+
+/// A namespace that holds something.
+pub(crate) fn namespace_in_use(name: &str, error: &Error) -> Response<Body> {
+    let what = error.message.split_once(": ").map_or("", |(_, what)| what);
+    let message = format!("the namespace {name} is not empty: {what} (remove them first) [{}]\n", error.code);
+    text(StatusCode::CONFLICT, message)
+}
+
+/// Alerts that could not be acted on, one line each.
+pub(crate) fn alerts(faults: &[String]) -> Response<Body> {
+    text(StatusCode::INTERNAL_SERVER_ERROR, faults.join("\n") + "\n")
+}
+
 /// A function that is not there, where it is called.
 pub(crate) fn cannot_call(name: &str, namespace: &str) -> Response<Body> {
     let message = format!("error finding function {name}.{namespace}: no such function");
@@ -99,7 +139,7 @@ pub(crate) fn enqueue(error: &Error, callee: &CallLabels<'_>, anonymous: bool) -
     };
     match (error.code, error.kind) {
         ("XB2002", _) => cannot_call(callee.name, callee.namespace),
-        (_, ErrorKind::Forbidden) if anonymous => unauthorized(),
+        (_, ErrorKind::Forbidden) if anonymous => unauthorized_call(),
         // Full: more may be accepted when some of it is done.
         ("XB4020", _) => later(said(StatusCode::TOO_MANY_REQUESTS)),
         ("XB2013", _) => said(StatusCode::LOOP_DETECTED),
@@ -182,7 +222,7 @@ pub(crate) fn call(error: &InvokeError, callee: &CallLabels<'_>, anonymous: bool
         Outcome::FunctionError(fault) => function_fault(fault, error, name),
         Outcome::PlatformError(fault) => match fault {
             PlatformFault::NotFound => cannot_call(name, callee.namespace),
-            PlatformFault::Forbidden if anonymous => unauthorized(),
+            PlatformFault::Forbidden if anonymous => unauthorized_call(),
             PlatformFault::Forbidden => {
                 internal(text(StatusCode::FORBIDDEN, format!("{}\n", error.message)), "proxy")
             }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use xebec_core::{Error, function::FunctionView};
+use xebec_core::{Digest, Error, function::FunctionView, workload::ArchiveFormat};
 
 /// What `POST` and `PUT /system/functions` take, as far as it means something here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -46,6 +46,47 @@ pub struct FunctionDeployment {
     /// It must not write anywhere but `/tmp`.
     #[serde(deserialize_with = "nullable", default)]
     pub read_only_root_filesystem: bool,
+    /// What runs in place of the image.
+    #[serde(default)]
+    pub source: Option<Source>,
+}
+
+/// Code that runs in place of an image. An addition of Xebec's, which `xebec apply` sends; OpenFaaS' own clients
+/// leave it aside.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Source {
+    /// The language template that it was written for; for people.
+    #[serde(default)]
+    pub lang: String,
+    /// The environment that runs it.
+    pub environment: String,
+    /// The code, as `POST /xebec/v1/code` stored it.
+    pub code: SourceCode,
+    /// Which entry point is called.
+    #[serde(default)]
+    pub handler: Option<String>,
+    /// How it is called.
+    #[serde(default)]
+    pub style: Option<String>,
+    /// The command, for environments that leave it to the function.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// Calls that one instance takes at a time.
+    #[serde(default)]
+    pub concurrency: Option<u32>,
+}
+
+/// Code that was stored before.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceCode {
+    /// Its digest.
+    pub digest: Digest,
+    /// How it is packed.
+    pub format: ArchiveFormat,
+    /// Its size.
+    pub bytes: u64,
 }
 
 /// Limits or requests.
@@ -133,15 +174,64 @@ pub struct LogMessage<'a> {
     pub text: &'a str,
 }
 
-/// What `GET /system/namespace/{name}` answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Namespace<'a> {
+/// What all instances of a function use together.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FunctionUsage {
+    /// Processor time used lately, in thousandths of a core.
+    pub cpu: f64,
+    /// Memory held, in bytes.
+    pub total_memory_bytes: f64,
+}
+
+impl FunctionUsage {
+    /// The same as it was measured.
+    pub fn of(usage: &xebec_core::function::FunctionUsage) -> Self {
+        Self { cpu: usage.cpu_millis, total_memory_bytes: usage.memory_bytes as f64 }
+    }
+}
+
+/// A namespace, as it is written and read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionNamespace {
     /// Its name.
-    pub name: &'a str,
+    #[serde(deserialize_with = "nullable", default)]
+    pub name: String,
     /// Its annotations.
-    pub annotations: BTreeMap<&'a str, &'a str>,
+    #[serde(deserialize_with = "nullable", default)]
+    pub annotations: BTreeMap<String, String>,
     /// Its labels.
-    pub labels: BTreeMap<&'a str, &'a str>,
+    #[serde(deserialize_with = "nullable", default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What Alertmanager sends to `/system/alert`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct AlertWebhook {
+    /// `firing` or `resolved`: what holds for alerts that do not say it themselves.
+    #[serde(deserialize_with = "nullable", default)]
+    pub status: String,
+    /// The alerts.
+    #[serde(deserialize_with = "nullable", default)]
+    pub alerts: Vec<Alert>,
+}
+
+/// An alert.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Alert {
+    /// `firing` or `resolved`.
+    #[serde(deserialize_with = "nullable", default)]
+    pub status: String,
+    /// Among them `function_name`.
+    #[serde(deserialize_with = "nullable", default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Alert {
+    /// Which function it is about: `<name>[.<namespace>]`.
+    pub fn function_name(&self) -> &str {
+        self.labels.get("function_name").map_or("", String::as_str)
+    }
 }
 
 /// A function as `GET /system/functions` and `GET /system/function/{name}` show it: what was written, under

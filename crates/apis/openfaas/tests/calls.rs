@@ -216,7 +216,12 @@ async fn failures_have_the_codes_of_watchdog_and_gateway() {
             404,
             "error finding function env.openfaas-fn: no such function",
         ),
-        (Outcome::PlatformError(P::Forbidden), "", 401, "invalid credentials"),
+        (
+            Outcome::PlatformError(P::Forbidden),
+            "",
+            401,
+            "this function asks for a key that may call it, or for a token of /oauth/token\n",
+        ),
         (Outcome::PlatformError(P::Overloaded), "", 429, "the reason\n"),
         (Outcome::PlatformError(P::Unavailable), "", 503, "No endpoints available for: env.\nthe reason\n"),
         (Outcome::PlatformError(P::TooLarge), "", 413, "the reason\n"),

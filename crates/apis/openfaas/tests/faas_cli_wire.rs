@@ -9,6 +9,7 @@ use xebec_api_openfaas::OpenFaas;
 use xebec_core::{
     Body, Tenant,
     auth::{Access, Credential, Principal, Role},
+    function::FunctionUsage,
     log::{LogLine, LogStream},
     ports::door::Door as _,
 };
@@ -77,6 +78,21 @@ async fn what_is_described_is_what_was_deployed() {
     );
     let listed = send(&door, Method::GET, FUNCTIONS, "").await;
     assert_eq!(listed.json(), json!([described.json()]));
+}
+
+#[tokio::test]
+async fn usage_is_shown_to_those_who_ask() {
+    let engine = Engine::new();
+    let door = engine.door();
+    up(&door).await;
+    let key = engine.deployed("default", "cows").view.function.key;
+    let usage = FunctionUsage { cpu_millis: 12.5, cpu_seconds: 1.0, memory_bytes: 8 << 20 };
+    engine.usages.lock().unwrap().insert(key, usage);
+    let shown = send(&door, Method::GET, "/system/function/cows?usage=1", "").await.json();
+    assert_eq!(shown["usage"], json!({"cpu": 12.5, "totalMemoryBytes": 8388608.0}));
+    for path in ["/system/function/cows", "/system/function/cows?usage=0"] {
+        assert!(send(&door, Method::GET, path, "").await.json().get("usage").is_none(), "{path}");
+    }
 }
 
 #[tokio::test]
@@ -254,24 +270,6 @@ async fn logs_go_as_far_back_as_asked() {
 }
 
 #[tokio::test]
-async fn namespaces_are_those_that_hold_something() {
-    let engine = Engine::new();
-    engine.put("staging", "openfaas", "fn");
-    engine.put("elsewhere", "native", "fn");
-    let door = engine.door();
-    let listed = send(&door, Method::GET, "/system/namespaces", "").await;
-    assert_eq!(listed.json(), json!(["openfaas-fn", "staging"]));
-    for path in ["/system/namespace/staging", "/system/namespaces/staging"] {
-        let one = send(&door, Method::GET, path, "").await;
-        let marked = json!({"openfaas": "1"});
-        assert_eq!(one.json(), json!({"name": "staging", "annotations": marked, "labels": marked}));
-    }
-    assert_eq!(send(&door, Method::GET, "/system/namespace/ghost", "").await.status, StatusCode::NOT_FOUND);
-    let made = send(&door, Method::POST, "/system/namespace/", r#"{"name":"a"}"#).await;
-    assert_eq!(made.status, StatusCode::NOT_IMPLEMENTED);
-}
-
-#[tokio::test]
 async fn info_has_what_version_prints() {
     let back = send(&Engine::new().door(), Method::GET, "/system/info", "").await;
     let info = back.json();
@@ -279,6 +277,16 @@ async fn info_has_what_version_prints() {
     assert_eq!(info["provider"]["version"]["release"], "1.2.3");
     assert_eq!(info["version"]["release"], "1.2.3");
     assert!(info["arch"].is_string() && info["provider"]["orchestration"].is_string());
+    let engine = Engine::new();
+    engine.put("staging", "openfaas", "fn");
+    let counted = send(&engine.door(), Method::GET, "/system/telemetry", "").await.json();
+    assert_eq!((&counted["functions"], &counted["replicas"]), (&json!(1), &json!(1)));
+}
+
+#[tokio::test]
+async fn the_originals_page_is_elsewhere() {
+    let back = send(&Engine::new().door(), Method::GET, "/ui/", "").await;
+    assert_eq!((back.status, back.header("location")), (StatusCode::TEMPORARY_REDIRECT, "/"));
 }
 
 #[tokio::test]
@@ -324,8 +332,10 @@ async fn paths_and_methods_that_are_not_there() {
         (Method::GET, "/system/function", 404),
         (Method::PATCH, FUNCTIONS, 405),
         (Method::GET, "/system/scale-function/x", 405),
-        (Method::POST, "/system/alert", 501),
-        (Method::GET, "/system/telemetry", 501),
+        (Method::GET, "/system/alert", 405),
+        (Method::POST, "/system/telemetry", 405),
+        (Method::PATCH, "/system/namespace/a", 405),
+        (Method::POST, "/oauth/token", 501),
         (Method::POST, "/async-function/x", 501),
         (Method::GET, "/function/", 404),
     ] {

@@ -16,7 +16,7 @@ use xebec_core::{
     Error, Tenant,
     document::Expect,
     names::Address,
-    policy::{Delivery, Metric, Policy, Scaling},
+    policy::{Delivery, Metric, Policy, Scaling, Visibility},
     ports::control::Deployment,
     schedule::{Missed, When},
     workload::Workload,
@@ -201,13 +201,24 @@ fn labels_become_policy() {
     }))
     .unwrap();
     assert_eq!(capacity.scaling, scaling(Metric::Concurrency, 20.0, 1.0));
+    for (kind, metric) in [("cpu", Metric::Cpu), ("queue", Metric::Queue)] {
+        let policy = with_labels(json!({"com.openfaas.scale.type": kind, "com.openfaas.scale.target": "7"}));
+        assert_eq!(policy.unwrap().scaling, scaling(metric, 7.0, 0.9), "{kind}");
+    }
+    let window =
+        with_labels(json!({"com.openfaas.scale.down.window": "2m", "com.openfaas.scale.factor": "0"}));
+    assert_eq!(window.unwrap().scaling, Scaling { down_window_seconds: 120, ..Scaling::default() });
     for (name, value) in [
         ("min", "-1"),
         ("min", "many"),
         ("max", "0"),
         ("zero", "yes"),
         ("zero-duration", "soon"),
-        ("type", "cpu"),
+        ("type", "memory"),
+        ("factor", "101"),
+        ("factor", "-1"),
+        ("down.window", "6m"),
+        ("down.window", "soon"),
         ("target", "0"),
         ("target", "NaN"),
     ] {
@@ -217,6 +228,38 @@ fn labels_become_policy() {
     }
     let crossed = json!({"com.openfaas.scale.min": "5", "com.openfaas.scale.max": "4"});
     assert!(with_labels(crossed).is_err());
+}
+
+#[test]
+fn who_may_call() {
+    let visibility = |annotation: Option<&str>, jwt_auth: Option<&str>| {
+        let mut fields = json!({"annotations": {}, "envVars": {}});
+        if let Some(value) = annotation {
+            fields["annotations"]["xebec.visibility"] = json!(value);
+        }
+        if let Some(value) = jwt_auth {
+            fields["envVars"]["jwt_auth"] = json!(value);
+        }
+        compile(fields).map(|compiled| compiled.policy.visibility)
+    };
+    for (annotation, jwt_auth, wanted) in [
+        (None, None, Visibility::Public),
+        (Some("public"), None, Visibility::Public),
+        (None, Some("false"), Visibility::Public),
+        (Some("authenticated"), None, Visibility::Authenticated),
+        (None, Some("true"), Visibility::Authenticated),
+        (Some("authenticated"), Some("1"), Visibility::Authenticated),
+    ] {
+        assert_eq!(visibility(annotation, jwt_auth).unwrap(), wanted, "{annotation:?} {jwt_auth:?}");
+    }
+    for (annotation, jwt_auth) in [(Some("secret"), None), (Some("public"), Some("true"))] {
+        let error = visibility(annotation, jwt_auth).unwrap_err();
+        assert!(error.message.starts_with("annotations.xebec.visibility"), "{error}");
+    }
+    // The image's own watchdog must not ask a service that is not here.
+    let variables = json!({"jwt_auth": "true", "jwt_auth_debug": "true", "mine": "1"});
+    let names: Vec<_> = with_variables(variables).unwrap().revision.variables.into_keys().collect();
+    assert_eq!(names, ["OPENFAAS_NAME", "fprocess", "mine"]);
 }
 
 #[test]

@@ -43,6 +43,11 @@ pub trait Deliveries: Send + Sync {
     /// What waits, runs and is dead, lane by lane, sorted.
     async fn queues(&self, tenant: Option<&Tenant>) -> Result<Vec<LaneStats>, Error>;
 
+    /// The same of all tenants as it was some seconds ago, from memory: for metrics.
+    fn queues_lately(&self) -> Vec<LaneStats> {
+        Vec::new()
+    }
+
     /// Makes dead letters run again, at most `rate` a second. Returns how many.
     async fn redrive(&self, which: &Selection, rate: Option<u32>) -> Result<u64, Error>;
 

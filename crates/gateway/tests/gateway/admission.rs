@@ -227,6 +227,27 @@ async fn keys_survive_a_restart_and_their_tokens_are_not_kept() {
 }
 
 #[tokio::test]
+async fn a_name_and_password_manage_and_close_what_was_open() {
+    let ring = KeyRing::load(Arc::new(Memory::default())).await.unwrap().with_login("admin", "open sesame");
+    assert!(ring.has_issued_keys());
+    let basic = |user: &str, password: &str| Credential::Basic { user: user.into(), password: password.into() };
+    let admin = ring.authenticate(&basic("admin", "open sesame"), false).unwrap();
+    assert!(admin.is_admin());
+    for wrong in [
+        basic("admin", "open"),
+        basic("Admin", "open sesame"),
+        basic("", "admin:open sesame"),
+        Credential::Bearer("open sesame".into()),
+        Credential::Bearer("admin:open sesame".into()),
+        Credential::None,
+    ] {
+        assert_eq!(ring.authenticate(&wrong, true).unwrap_err().code, "XB5001", "{wrong:?}");
+    }
+    let (_, token) = ring.issue(request(Role::Admin)).await.unwrap();
+    assert!(ring.authenticate(&basic("anyone", &token), false).is_ok(), "keys go on as before");
+}
+
+#[tokio::test]
 async fn a_token_of_one_key_with_the_secret_of_another() {
     let ring = keys().await;
     let (one, _) = ring.issue(request(Role::Admin)).await.unwrap();

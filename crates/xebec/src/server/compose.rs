@@ -1,6 +1,6 @@
 //! The composition root: the one place that names implementations.
 
-use super::{backup, key_file, queue};
+use super::{backup, key_file, login, queue};
 use crate::{
     config::{Config, Tls},
     failure::Failure,
@@ -55,6 +55,7 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
     let (records, logs) = xebec_records::open(data)?;
     let drivers = drivers(config).await?;
     let strict = drivers.iter().any(|driver| driver.report().shares_host_network);
+    let secret_key = key_file::open(data)?;
     let engine = Engine::new(EngineParts {
         store: Arc::clone(&store),
         blobs,
@@ -63,7 +64,7 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
         drivers,
         environments: environments(config)?,
         clock: Arc::new(SystemClock),
-        secret_key: key_file::open(data)?,
+        secret_key,
         options: EngineOptions {
             quotas: config.tenants.iter().map(|(name, quota)| (Tenant::new(name), quota.clone())).collect(),
             max_code_bytes: config.code_bytes,
@@ -74,17 +75,25 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
         },
     });
     let token = installation_token(data)?;
-    let keys = Arc::new(KeyRing::load(Arc::clone(&store)).await?.with_installation_token(&token));
+    let mut keys = KeyRing::load(Arc::clone(&store)).await?.with_installation_token(&token);
+    if let Some(folder) = &config.basic_auth {
+        let (user, password) = login::read(folder)?;
+        keys = keys.with_login(&user, &password);
+    }
+    let keys = Arc::new(keys);
     let control: Arc<dyn Control> = Arc::clone(&engine) as Arc<dyn Control>;
     let invoker: Arc<dyn Invoker> = Arc::clone(&engine) as Arc<dyn Invoker>;
     let queue = queue::open(&config.queue, data).await?;
     let bodies = LocalBlobs::open(&data.join(xebec_store_sqlite::backup::BODIES_DIRECTORY))?;
     let bodies = Arc::new(HeldBlobs::new(Arc::new(bodies)));
     let clock = Arc::new(SystemClock);
+    let openfaas =
+        OpenFaas::new(Arc::clone(&control), Arc::clone(&invoker), xebec_api_openfaas::Options::default())
+            .with_keys(keys.clone(), &secret_key);
     let delivery = Arc::new(Delivery::new(DeliveryParts {
         queue: Arc::clone(&queue),
         blobs: Arc::clone(&bodies) as Arc<dyn Blobs>,
-        invoker: Arc::clone(&invoker),
+        invoker: openfaas.counted(),
         control: Arc::clone(&control),
         records: engine.records_port(),
         clock: clock.clone(),
@@ -109,11 +118,10 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
         backup: backup::back_up(Arc::clone(&control), queue, bodies, data),
         stopping: Arc::clone(&stopping),
     });
-    let openfaas =
-        OpenFaas::new(control, invoker, xebec_api_openfaas::Options::default()).with_deliveries(deliveries);
+    let openfaas = openfaas.with_deliveries(deliveries);
     let listen = addresses(&config.listen)?;
     let url_host = url_host(&listen);
-    let (counted, delivered) = (Arc::clone(&engine), Arc::clone(&delivery));
+    let (counted, delivered, exported) = (Arc::clone(&engine), Arc::clone(&delivery), Arc::clone(&telemetry));
     let gateway = Gateway::new(GatewayParts {
         doors: vec![Arc::new(native), Arc::new(openfaas)],
         keys,

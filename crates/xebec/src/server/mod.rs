@@ -3,6 +3,7 @@
 mod backup;
 mod compose;
 mod key_file;
+mod login;
 mod queue;
 
 pub(crate) use backup::restore;

@@ -5,11 +5,11 @@ use crate::{
     DOOR, OpenFaas, errors,
     names::namespace_of,
     translate,
-    wire::{DeleteFunctionRequest, FunctionDeployment, ScaleServiceRequest, function_status},
+    wire::{DeleteFunctionRequest, FunctionDeployment, FunctionUsage, ScaleServiceRequest, function_status},
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::Response;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json as object};
 use xebec_core::{Body, Error, FunctionKey, document::Expect, function::FunctionView, ports::driver::Silent};
 
 /// Documents read from the store at a time, for a list.
@@ -34,11 +34,16 @@ impl OpenFaas {
     pub(super) async fn status(&self, call: &SystemCall<'_>, name: &str) -> Result<Response<Body>, Refusal> {
         let tenant = call.tenant("")?;
         let missing = || errors::no_such_function(name, namespace_of(&tenant));
-        let Some(view) = self.control.function(&FunctionKey::new(&tenant, DOOR, name)) else {
-            return Ok(missing());
-        };
+        let key = FunctionKey::new(&tenant, DOOR, name);
+        let Some(view) = self.control.function(&key) else { return Ok(missing()) };
         let shown = self.shown(&view).await.map_err(|error| Box::new(errors::management(&error)))?;
-        Ok(shown.map_or_else(missing, |status| json(&status)))
+        let Some(mut status) = shown else { return Ok(missing()) };
+        if call.asks_for("usage")
+            && let Some(usage) = self.control.usage(&key).await
+        {
+            status["usage"] = object!(FunctionUsage::of(&usage));
+        }
+        Ok(json(&status))
     }
 
     async fn shown(&self, view: &FunctionView) -> Result<Option<Value>, Error> {
@@ -48,7 +53,8 @@ impl OpenFaas {
     }
 
     /// `POST /system/functions`, which makes a function, and `PUT`, which changes one that is there: clients
-    /// try the latter first and take 404 as a sign to do the former.
+    /// try the latter first and take 404 as a sign to do the former. With `dry-run` in the query, what would be
+    /// refused is refused, and nothing else happens: an addition of Xebec's.
     pub(super) async fn deploy(
         &self,
         call: &SystemCall<'_>,
@@ -66,8 +72,13 @@ impl OpenFaas {
         let expect = if update { Expect::Present } else { Expect::Absent };
         let deployment = translate::deployment(&*self.control, &tenant, &request, document.into(), expect)
             .map_err(|error| Box::new(errors::deploy(&error)))?;
-        match self.control.deploy(deployment, &Silent).await {
-            Ok(_) => Ok(accepted()),
+        let outcome = if call.asks_for("dry-run") {
+            self.control.check(deployment).await
+        } else {
+            self.control.deploy(deployment, &Silent).await.map(drop)
+        };
+        match outcome {
+            Ok(()) => Ok(accepted()),
             Err(error) => Ok(errors::deploy(&error)),
         }
     }

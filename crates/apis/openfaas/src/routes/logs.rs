@@ -83,14 +83,9 @@ impl Asked {
         Ok(Self {
             name: name.to_owned(),
             query: LogQuery { instance, since, tail, ..LogQuery::default() },
-            follow: call.parameter("follow").is_some_and(is_true),
+            follow: call.asks_for("follow"),
         })
     }
-}
-
-/// What Go takes for true.
-fn is_true(text: &str) -> bool {
-    matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True")
 }
 
 fn written(line: &LogLine, name: &str, namespace: &str) -> Bytes {

@@ -1,5 +1,6 @@
 //! `/system/…`: management.
 
+mod alert;
 mod functions;
 mod info;
 mod logs;
@@ -53,20 +54,20 @@ impl OpenFaas {
                 Method::GET => self.logs(&call).await,
                 _ => Ok(errors::no_such_method("GET")),
             },
-            ("namespaces", None) => match *call.method {
-                Method::GET => Ok(self.namespaces(&call)),
-                _ => Ok(errors::no_such_method("GET")),
-            },
-            ("namespace" | "namespaces", name) => match *call.method {
-                Method::GET => Ok(self.namespace(&call, name.unwrap_or_default())),
-                _ => Ok(errors::not_implemented("changing namespaces")),
-            },
+            ("namespace" | "namespaces", None) => self.namespaces(&call, body).await,
+            ("namespace" | "namespaces", Some(name)) => self.namespace(&call, name, body).await,
             ("info", None) => match *call.method {
                 Method::GET => Ok(self.info()),
                 _ => Ok(errors::no_such_method("GET")),
             },
-            ("alert", None) => Ok(errors::not_implemented("scaling by alerts")),
-            ("telemetry", None) => Ok(errors::not_implemented("telemetry")),
+            ("alert", None) => match *call.method {
+                Method::POST => self.alert(&call, body).await,
+                _ => Ok(errors::no_such_method("POST")),
+            },
+            ("telemetry", None) => match *call.method {
+                Method::GET => Ok(self.telemetry(&call)),
+                _ => Ok(errors::no_such_method("GET")),
+            },
             _ => Ok(errors::no_such_route()),
         };
         answer.unwrap_or_else(|refusal| *refusal)
@@ -109,6 +110,11 @@ impl<'a> SystemCall<'a> {
     fn parameter(&self, name: &str) -> Option<&str> {
         let found = self.query.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         found.filter(|value| !value.is_empty())
+    }
+
+    /// Whether a query parameter is what Go takes for true.
+    fn asks_for(&self, name: &str) -> bool {
+        self.parameter(name).is_some_and(|text| matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True"))
     }
 
     /// The tenant that is meant: by the body where it says so, else by the query, else the default one.

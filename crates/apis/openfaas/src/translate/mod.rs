@@ -3,6 +3,9 @@
 mod delivery;
 mod limits;
 mod scaling;
+mod source;
+pub(crate) mod steps;
+mod visibility;
 mod watchdog;
 
 use crate::{
@@ -40,27 +43,37 @@ pub fn deployment(
 ) -> Result<Deployment, Error> {
     check_dns_label("service", &request.service)?;
     check_dns_label("namespace", crate::names::namespace_of(tenant))?;
-    if request.image.is_empty() {
-        return Err(Error::invalid("XB1004", "image is missing"));
-    }
-    let environment = control.stands_in_for(&request.image).ok_or_else(|| unknown_image(&request.image))?;
-    let process = watchdog::process(request, &environment)?;
+    let (environment, workload, process) = match &request.source {
+        Some(given) => {
+            let environment = source::environment(control, given)?;
+            let process = source::process(request, given, &environment)?;
+            (environment, source::workload(given), process)
+        }
+        None if request.image.is_empty() => return Err(Error::invalid("XB1004", "image is missing")),
+        None => {
+            let image = &request.image;
+            let environment = control.stands_in_for(image).ok_or_else(|| unknown_image(image))?;
+            let process = watchdog::process(request, &environment)?;
+            (environment, Workload::Image { reference: image.clone() }, process)
+        }
+    };
     let policy = Policy {
         delivery: delivery::delivery(&request.annotations)?,
         schedules: delivery::schedules(&request.annotations)?,
+        visibility: visibility::visibility(request)?,
         ..scaling::policy(&request.labels, &process)?
     };
     Ok(Deployment {
         key: FunctionKey::new(tenant, DOOR, &request.service),
         addresses: vec![Address::new(FUNCTION_SPACE, tenant, &request.service)],
         revision: RevisionSpec {
-            workload: Workload::Image { reference: request.image.clone() },
+            workload,
             environment: environment.name.clone(),
             limits: limits::limits(request, &process)?,
             contract: process.contract,
             command: process.command,
-            handler: None,
-            style: None,
+            handler: request.source.as_ref().and_then(|source| source.handler.clone()),
+            style: request.source.as_ref().and_then(|source| source.style.clone()),
             variables: variables(request)?,
             secrets: secrets(&request.secrets)?,
             read_only_root: request.read_only_root_filesystem,
@@ -83,6 +96,7 @@ fn unknown_image(image: &str) -> Error {
 /// What the user set, and what the image's watchdog would have set besides.
 fn variables(request: &FunctionDeployment) -> Result<BTreeMap<String, String>, Error> {
     let mut variables = request.env_vars.clone();
+    visibility::take_over(&mut variables);
     for (name, value) in &variables {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
             return Err(invalid(

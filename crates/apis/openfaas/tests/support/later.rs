@@ -106,6 +106,20 @@ impl Deliveries for Later {
         super::unused()
     }
 
+    fn queues_lately(&self) -> Vec<LaneStats> {
+        let accepted = self.accepted.lock().unwrap();
+        let lanes = accepted.iter().map(|accepted| LaneStats {
+            lane: accepted.message.lane.clone(),
+            waiting: 1,
+            delayed: 0,
+            running: 0,
+            dead: 0,
+            oldest_due: None,
+            paused: false,
+        });
+        lanes.collect()
+    }
+
     async fn redrive(&self, _: &Selection, _: Option<u32>) -> Result<u64, Error> {
         super::unused()
     }

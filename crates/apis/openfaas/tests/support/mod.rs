@@ -24,12 +24,13 @@ use xebec_core::{
     document::{Document, Expect},
     environment::Environment,
     error::ErrorKind,
-    function::{Function, FunctionView, Live, RevisionEntry},
+    function::{Function, FunctionUsage, FunctionView, Live, RevisionEntry},
     invocation::Timing,
     log::{LogLine, LogQuery},
     message::Call,
     names::Address,
-    policy::Policy,
+    outcome::PlatformFault,
+    policy::{Policy, Visibility},
     ports::{
         control::{Control, Deployment, EnvironmentInfo, Event, SecretInfo},
         door::{Door as _, Peer},
@@ -40,6 +41,7 @@ use xebec_core::{
     record::{Followed, InvocationRecord, RecordPage, RecordQuery},
     revision::{ContractSpec, Revision, RevisionSpec},
     rules::traffic::Traffic,
+    tenant::TenantInfo,
 };
 
 /// What was deployed.
@@ -57,6 +59,8 @@ type Answering = dyn Fn(Request<Body>) -> Result<Response<Body>, Box<InvokeError
 pub struct Engine {
     pub deployed: Mutex<BTreeMap<FunctionKey, Deployed>>,
     pub secrets: Mutex<BTreeMap<(Tenant, String), Bytes>>,
+    pub tenants: Mutex<BTreeMap<Tenant, TenantInfo>>,
+    pub usages: Mutex<BTreeMap<FunctionKey, FunctionUsage>>,
     pub lines: Mutex<Vec<LogLine>>,
     pub log_queries: Mutex<Vec<(LogQuery, bool)>>,
     pub scaled: Mutex<Vec<(FunctionKey, u32)>>,
@@ -87,6 +91,25 @@ impl Engine {
 
     pub fn door(self: &Arc<Self>) -> OpenFaas {
         OpenFaas::new(self.clone(), self.clone(), Options { version: "1.2.3".into(), ..Options::default() })
+    }
+
+    /// What the engine would refuse.
+    fn refuses(&self, deployment: &Deployment) -> Result<(), Error> {
+        let known = self.deployed.lock().unwrap().contains_key(&deployment.key);
+        match deployment.expect {
+            Expect::Absent if known => {
+                return Err(Error::new(ErrorKind::Conflict, "XB2001", "the function exists already"));
+            }
+            Expect::Present if !known => return Err(missing()),
+            _ => {}
+        }
+        for mount in &deployment.revision.secrets {
+            let key = (deployment.key.tenant.clone(), mount.name.clone());
+            if !self.secrets.lock().unwrap().contains_key(&key) {
+                return Err(Error::not_found("XB2005", format!("there is no secret {:?}", mount.name)));
+            }
+        }
+        Ok(())
     }
 
     pub fn answer(
@@ -121,6 +144,12 @@ impl Engine {
             expect: Expect::Any,
         };
         self.insert(deployment);
+    }
+
+    /// Changes what is known of a function.
+    pub fn change(&self, tenant: &str, name: &str, with: impl FnOnce(&mut FunctionView)) {
+        let key = FunctionKey::new(&Tenant::new(tenant), "openfaas", name);
+        with(&mut self.deployed.lock().unwrap().get_mut(&key).expect("it is deployed").view);
     }
 
     pub fn deployed(&self, tenant: &str, name: &str) -> Deployed {
@@ -160,21 +189,12 @@ fn unused<T>() -> Result<T, Error> {
 
 #[async_trait]
 impl Control for Engine {
+    async fn check(&self, deployment: Deployment) -> Result<(), Error> {
+        self.refuses(&deployment)
+    }
+
     async fn deploy(&self, deployment: Deployment, _: &dyn Progress) -> Result<FunctionView, Error> {
-        let known = self.deployed.lock().unwrap().contains_key(&deployment.key);
-        match deployment.expect {
-            Expect::Absent if known => {
-                return Err(Error::new(ErrorKind::Conflict, "XB2001", "the function exists already"));
-            }
-            Expect::Present if !known => return Err(missing()),
-            _ => {}
-        }
-        for mount in &deployment.revision.secrets {
-            let key = (deployment.key.tenant.clone(), mount.name.clone());
-            if !self.secrets.lock().unwrap().contains_key(&key) {
-                return Err(Error::not_found("XB2005", format!("there is no secret {:?}", mount.name)));
-            }
-        }
+        self.refuses(&deployment)?;
         if self.at(&deployment.addresses[0]).is_some_and(|owner| owner != deployment.key) {
             return Err(Error::new(ErrorKind::Conflict, "XB2003", "another door has this address"));
         }
@@ -260,6 +280,46 @@ impl Control for Engine {
         removed.map(|_| ()).ok_or_else(|| Error::not_found("XB2005", "no such secret"))
     }
 
+    async fn usage(&self, key: &FunctionKey) -> Option<FunctionUsage> {
+        self.usages.lock().unwrap().get(key).copied()
+    }
+
+    fn usages(&self) -> Vec<(FunctionKey, FunctionUsage)> {
+        self.usages.lock().unwrap().iter().map(|(key, usage)| (key.clone(), *usage)).collect()
+    }
+
+    async fn put_tenant(
+        &self,
+        tenant: &Tenant,
+        labels: BTreeMap<String, String>,
+        annotations: BTreeMap<String, String>,
+        expect: Expect,
+    ) -> Result<TenantInfo, Error> {
+        let mut tenants = self.tenants.lock().unwrap();
+        if expect == Expect::Absent && tenants.contains_key(tenant) {
+            return Err(Error::new(ErrorKind::Conflict, "XB2001", "it exists"));
+        }
+        let info = TenantInfo { name: tenant.clone(), labels, annotations, created: Timestamp::now() };
+        tenants.insert(tenant.clone(), info.clone());
+        Ok(info)
+    }
+
+    async fn tenant(&self, tenant: &Tenant) -> Result<Option<TenantInfo>, Error> {
+        Ok(self.tenants.lock().unwrap().get(tenant).cloned())
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantInfo>, Error> {
+        Ok(self.tenants.lock().unwrap().values().cloned().collect())
+    }
+
+    async fn delete_tenant(&self, tenant: &Tenant) -> Result<(), Error> {
+        if !self.functions(Some(tenant), None).is_empty() {
+            let message = "the tenant is not empty: functions: 1, secrets: 0";
+            return Err(Error::new(ErrorKind::Conflict, "XB2019", message));
+        }
+        self.tenants.lock().unwrap().remove(tenant).map(drop).ok_or_else(missing)
+    }
+
     async fn logs(&self, query: LogQuery, follow: bool) -> Result<BoxStream<'static, LogLine>, Error> {
         let lines = self.lines.lock().unwrap().clone();
         self.log_queries.lock().unwrap().push((query, follow));
@@ -325,6 +385,14 @@ impl Control for Engine {
 impl Invoker for Engine {
     async fn invoke(&self, invocation: Invocation) -> Result<Answer, Box<InvokeError>> {
         self.calls.lock().unwrap().push(invocation.function.clone());
+        let key = &invocation.function;
+        let closed = self
+            .function(key)
+            .is_some_and(|view| view.function.policy.visibility == Visibility::Authenticated);
+        if closed && !invocation.principal.may_invoke(&key.tenant) {
+            let fault = PlatformFault::Forbidden;
+            return Err(Box::new(InvokeError::platform(invocation.id, fault, "not with these credentials")));
+        }
         let answering = self.answering.lock().unwrap();
         let response = match answering.as_ref() {
             Some(with) => with(invocation.request)?,

@@ -1,0 +1,47 @@
+//! The free edition's scaling: by steps, up while an alert fires, down to the least when it is over.
+
+use super::scaling::{label, number};
+use std::collections::BTreeMap;
+use xebec_core::{Error, function::FunctionView};
+
+/// The step, in per cent of the most instances, where no label says otherwise.
+const DEFAULT_FACTOR: u32 = 20;
+
+/// The step in per cent of the most instances; 0: it is not scaled like this.
+///
+/// # Errors
+/// `XB1004`, naming the label.
+pub(super) fn factor(labels: &BTreeMap<String, String>) -> Result<u32, Error> {
+    let factor = number(labels, "factor", "a whole number")?.unwrap_or(DEFAULT_FACTOR);
+    if factor > 100 {
+        return Err(super::invalid(&label("factor"), format!("{factor} is not from 0 to 100")));
+    }
+    Ok(factor)
+}
+
+/// How many instances an alert asks for that fires; `None`: as many as there are.
+///
+/// # Errors
+/// As [`factor`].
+pub(crate) fn up(view: &FunctionView) -> Result<Option<u32>, Error> {
+    let policy = &view.function.policy;
+    let step = policy.max_instances.saturating_mul(factor(&view.function.labels)?).div_ceil(100);
+    if step == 0 || policy.min_instances >= policy.max_instances {
+        return Ok(None);
+    }
+    let there = (view.live.ready + view.live.starting).max(policy.min_instances);
+    Ok(Some(there.saturating_add(step).min(policy.max_instances)))
+}
+
+/// How many instances an alert asks for that is over.
+///
+/// # Errors
+/// As [`factor`].
+pub(crate) fn down(view: &FunctionView) -> Result<Option<u32>, Error> {
+    let policy = &view.function.policy;
+    if factor(&view.function.labels)? == 0 || policy.min_instances >= policy.max_instances {
+        return Ok(None);
+    }
+    // The last one goes for being idle, where it may, and not because of an alert.
+    Ok(Some(policy.min_instances.max(1)))
+}
