@@ -4,7 +4,7 @@
 
 use rustix::process::{Pid, Signal, WaitOptions};
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io,
     os::{fd::OwnedFd, unix::process::CommandExt as _},
     process::{Command, Stdio},
@@ -15,7 +15,17 @@ use xebec_core::ports::instance::Exit;
 
 /// The processes that were started and have not ended.
 #[derive(Default)]
-pub(crate) struct Children(Mutex<HashMap<i32, watch::Sender<Option<Exit>>>>);
+pub(crate) struct Children(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    awaited: HashMap<i32, watch::Sender<Option<Exit>>>,
+    /// Starts that are under way, numbered: what each of them starts may end before it is in the table.
+    starting: BTreeSet<u64>,
+    last_start: u64,
+    /// Those that ended and were not in the table, each with the last start that it can be of.
+    unknown: HashMap<i32, (u64, Exit)>,
+}
 
 /// A process and, as far as they stay in it, all that it starts: its process group.
 #[derive(Clone)]
@@ -48,12 +58,19 @@ impl Children {
             .stdin(Stdio::from(streams.stdin))
             .stdout(Stdio::from(streams.stdout))
             .stderr(Stdio::from(streams.stderr));
-        // Held, so that nobody looks for the process before it is in the table.
+        let number = self.table().begin();
+        let started = command.spawn();
         let mut table = self.table();
-        let child = command.spawn()?;
-        let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
-        let (ended, exit) = watch::channel(None);
-        table.insert(pid, ended);
+        table.starting.remove(&number);
+        let pid = match started {
+            Ok(child) => i32::try_from(child.id()).map_err(io::Error::other)?,
+            Err(error) => return Err(error),
+        };
+        let (ended, exit) = watch::channel(table.unknown.remove(&pid).map(|(_, exit)| exit));
+        if ended.borrow().is_none() {
+            table.awaited.insert(pid, ended);
+        }
+        table.forget();
         let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::Other)?;
         Ok(Process { pid, exit })
     }
@@ -62,19 +79,43 @@ impl Children {
     pub(crate) fn reap(&self) {
         let mut table = self.table();
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            // An orphan concerns nobody.
-            let Some(waiting) = table.remove(&pid.as_raw_nonzero().get()) else { continue };
             let exit = Exit {
                 code: status.exit_status(),
                 signal: status.terminating_signal(),
                 out_of_memory: false,
             };
-            waiting.send_replace(Some(exit));
+            table.ended(pid.as_raw_nonzero().get(), exit);
+        }
+        table.forget();
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn begin(&mut self) -> u64 {
+        self.last_start += 1;
+        self.starting.insert(self.last_start);
+        self.last_start
+    }
+
+    fn ended(&mut self, pid: i32, exit: Exit) {
+        match self.awaited.remove(&pid) {
+            Some(waiting) => {
+                waiting.send_replace(Some(exit));
+            }
+            None => {
+                self.unknown.insert(pid, (self.last_start, exit));
+            }
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<i32, watch::Sender<Option<Exit>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Those that no start under way can be of were orphans, and concern nobody.
+    fn forget(&mut self) {
+        let first = self.starting.first().copied();
+        self.unknown.retain(|_, (last, _)| first.is_some_and(|first| first <= *last));
     }
 }
 
@@ -94,5 +135,30 @@ impl Process {
     pub(crate) fn signal(&self, signal: Signal) {
         // Nobody left: as well.
         let _ = rustix::process::kill_process_group(self.pid, signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXIT: Exit = Exit { code: Some(0), signal: None, out_of_memory: false };
+
+    #[test]
+    fn what_ends_early_is_kept_as_long_as_it_can_be_of_a_start() {
+        let mut table = Table::default();
+        table.ended(1, EXIT);
+        table.forget();
+        assert!(table.unknown.is_empty(), "an orphan");
+        let (first, second) = (table.begin(), table.begin());
+        table.ended(2, EXIT);
+        table.starting.remove(&second);
+        table.forget();
+        assert!(table.unknown.contains_key(&2), "it can be the first one's");
+        let third = table.begin();
+        table.starting.remove(&first);
+        table.forget();
+        assert!(table.unknown.is_empty(), "it ended before the third began");
+        assert_eq!(table.starting, BTreeSet::from([third]));
     }
 }

@@ -125,7 +125,7 @@ async fn begin_work(
         Work::Fork { command, contract, classic } => {
             let mode = if *classic { "classic" } else { "a process per call" };
             log::own(format_args!("mode: {mode}, fprocess: {command:?}"));
-            let local = Local::new(children.clone(), None);
+            let local = Local::new(children.clone(), calls.clone(), None);
             let opening = opening(local, contract, command.clone(), calls, lines);
             let session = Stdio.open(opening).await.map_err(|StartError(why)| why)?;
             Ok((Place::Forked { session, classic: *classic }, None))
@@ -134,7 +134,8 @@ async fn begin_work(
             log::own(format_args!("mode: http, fprocess: {command:?}, upstream: {}", upstream.address));
             let server = Server::start(children, command, &lines, settings.max_line_bytes)
                 .map_err(|error| no_program(command, &error).to_string())?;
-            let local = Local::new(children.clone(), Some((server.process.clone(), upstream.host.clone())));
+            let place = (server.process.clone(), upstream.host.clone());
+            let local = Local::new(children.clone(), calls.clone(), Some(place));
             let opening = opening(local, contract, command.clone(), calls, lines);
             let (opened, session) = watch::channel(None);
             tokio::spawn(async move {

@@ -1,10 +1,14 @@
 //! What contracts stand on: the container that the shim is in.
 
-use crate::children::{Children, Process, Streams};
+use crate::{
+    calls::Calls,
+    children::{Children, Process, Streams},
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use rustix::process::Signal as Number;
 use std::{
+    collections::BTreeMap,
     io::{self, Write as _},
     net::Ipv4Addr,
     os::fd::OwnedFd,
@@ -27,13 +31,38 @@ use xebec_core::{
 pub(crate) struct Local {
     id: InstanceId,
     children: Arc<Children>,
+    calls: Arc<Calls>,
     /// The server, and where it listens.
     server: Option<(Process, String)>,
 }
 
 impl Local {
-    pub(crate) fn new(children: Arc<Children>, server: Option<(Process, String)>) -> Self {
-        Self { id: InstanceId("local".into()), children, server }
+    pub(crate) fn new(children: Arc<Children>, calls: Arc<Calls>, server: Option<(Process, String)>) -> Self {
+        Self { id: InstanceId("local".into()), children, calls, server }
+    }
+}
+
+impl Local {
+    /// Starts a call's process. That stops the thread until the program runs, so where there are other calls, it is
+    /// done on another; alone, the way there and back would cost more.
+    async fn start(
+        &self,
+        argv: Vec<String>,
+        variables: BTreeMap<String, String>,
+        streams: Streams,
+    ) -> Result<LocalChild, IoError> {
+        let children = self.children.clone();
+        let start = move || match children.start(&argv, variables, streams) {
+            Ok(process) => Ok(LocalChild { process, streams: None, input_taken: false }),
+            Err(error) => Err(no_program(&argv, &error)),
+        };
+        if self.calls.in_flight() <= 1 {
+            return start();
+        }
+        match tokio::task::spawn_blocking(start).await {
+            Ok(started) => started,
+            Err(error) => Err(IoError::System(io::Error::other(error))),
+        }
     }
 }
 
@@ -89,23 +118,23 @@ impl InstanceIo for Local {
             _ => false,
         };
         let streams = Streams { stdin: stdin.into(), stdout: stdout.into(), stderr };
-        let started = self.children.start(&command.argv, command.variables, streams);
-        let process = started.map_err(|error| no_program(&command.argv, &error))?;
+        let mut child = self.start(command.argv, command.variables, streams).await?;
         let stdin: Box<dyn tokio::io::AsyncWrite + Send + Unpin> = if input_taken {
             drop(to);
             Box::new(tokio::io::sink())
         } else {
             Box::new(Sender::from_owned_fd(to.into())?)
         };
-        let streams = ChildStreams {
+        child.input_taken = input_taken;
+        child.streams = Some(ChildStreams {
             stdin,
             stdout: Box::new(Receiver::from_owned_fd(from.into())?),
             stderr: match errors {
                 Some(errors) => Some(Box::new(Receiver::from_owned_fd(errors.into())?)),
                 None => None,
             },
-        };
-        Ok(Box::new(LocalChild { process, streams: Some(streams), input_taken }))
+        });
+        Ok(Box::new(child))
     }
 
     fn take_stdio(&self) -> Option<Connection> {

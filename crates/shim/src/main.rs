@@ -29,6 +29,10 @@ use std::{collections::BTreeMap, env, process::ExitCode};
 const USAGE: &str = "usage: xebec-shim [-version | -run-healthcheck]; it is set up by variables, such as \
                      fprocess, mode and upstream_url";
 
+/// Threads beside the main one, for what blocks: starting processes and reading files. Idle ones end.
+const THREADS: usize = 8;
+const STACK_BYTES: usize = 256 * 1024;
+
 fn main() -> ExitCode {
     let arguments: Vec<String> =
         env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
@@ -63,6 +67,8 @@ fn run() -> ExitCode {
         settings::Settings::read(&variables).map_err(|fault| fault.to_string()).and_then(|settings| {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
+                .max_blocking_threads(THREADS)
+                .thread_stack_size(STACK_BYTES)
                 .build()
                 .map_err(|error| format!("cannot start: {error}"))?;
             runtime.block_on(life::live(settings))

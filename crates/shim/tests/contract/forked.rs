@@ -340,3 +340,22 @@ fn a_request_that_does_not_arrive_is_given_up() {
     assert_eq!(connection.answer("POST").status, 0);
     assert_eq!(call(watchdog.port, "POST", "/cat", &[], b"x").text(), "x");
 }
+
+#[test]
+fn many_calls_at_a_time() {
+    let watchdog = Watchdog::forking(Kind::Classic, &[]);
+    let port = watchdog.port;
+    std::thread::scope(|scope| {
+        for caller in 0..8 {
+            scope.spawn(move || {
+                for number in 0..25 {
+                    // Short ones end while others start; the larger do not fit into a pipe.
+                    let body = format!("{caller}-{number} ").repeat(if number % 5 == 0 { 20_000 } else { 1 });
+                    let answer = call(port, "POST", "/cat", &[], body.as_bytes());
+                    assert!(answer.status == 200 && answer.text() == body, "{caller}-{number}");
+                }
+            });
+        }
+    });
+    assert!(get(watchdog.metrics_port, "/metrics").text().contains("http_requests_in_flight 0"));
+}
