@@ -112,9 +112,9 @@ impl Lanes {
     /// Sees that the lane of a result is served as it shall be.
     pub(crate) fn prepare(&self, shared: &Shared, lane: &Lane) {
         if let Target::Function(key) = &lane.target
-            && let Some(view) = shared.control.function(key)
+            && let Some(function) = shared.control.peek(key)
         {
-            self.ensure(&*shared.queue, lane, &view.function.policy.delivery);
+            self.ensure(&*shared.queue, lane, &function.policy.delivery);
         }
     }
 
@@ -215,7 +215,7 @@ pub(crate) async fn look(shared: &Shared) {
         shared.lanes.deployed(queue, view);
     }
     for key in shared.lanes.known() {
-        if shared.control.function(&key).is_none() {
+        if shared.control.peek(&key).is_none() {
             shared.lanes.removed(queue, &key);
         }
     }

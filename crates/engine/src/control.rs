@@ -58,6 +58,10 @@ impl Control for Engine {
         self.functions.get(key).map(|deployed| deployed.view())
     }
 
+    fn peek(&self, key: &FunctionKey) -> Option<Arc<Function>> {
+        self.functions.get(key).map(|deployed| deployed.function.clone())
+    }
+
     fn functions(&self, tenant: Option<&Tenant>, door: Option<&str>) -> Vec<FunctionView> {
         self.functions.select(tenant, door).iter().map(|deployed| deployed.view()).collect()
     }
@@ -111,7 +115,7 @@ impl Control for Engine {
             let message = format!("{} is not a revision of {:?}", share.revision.short(), key.name);
             return Err(Error::invalid("XB2007", message));
         }
-        let function = Function { traffic, ..deployed.function.clone() };
+        let function = Function { traffic, ..Function::clone(&deployed.function) };
         self.whole(|engine| async move { engine.change(function, deployed, turn).await }).await
     }
 
@@ -119,7 +123,7 @@ impl Control for Engine {
         check_policy(&policy)?;
         let turn = self.turn(key).await;
         let deployed = self.functions.get(key).ok_or_else(|| no_function(key))?;
-        let function = Function { policy, ..deployed.function.clone() };
+        let function = Function { policy, ..Function::clone(&deployed.function) };
         self.whole(|engine| async move { engine.change(function, deployed, turn).await }).await
     }
 

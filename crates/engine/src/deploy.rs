@@ -20,7 +20,7 @@ use xebec_core::{
     policy::Policy,
     ports::{
         control::{Deployment, Happening},
-        driver::{Prepare, Progress},
+        driver::{Driver, Prepare, Progress, Silent},
     },
     revision::{Revision, RevisionSpec},
     rules::{schedule, traffic::Traffic},
@@ -45,13 +45,9 @@ impl Engine {
         mut deployment: Deployment,
         progress: &dyn Progress,
     ) -> Result<FunctionView, Error> {
-        check_policy(&deployment.policy)?;
-        check_limits(&deployment.revision.limits)?;
+        check_bounds(&deployment)?;
         let turn = self.turn(&deployment.key).await;
-        let environment = self.check(&mut deployment).await?;
-        let driver = self.find_driver(&environment)?;
-        driver.accepts(&Revision::new(deployment.revision.clone()), &environment)?;
-        driver.pin(&mut deployment.revision, progress).await?;
+        let (environment, driver) = self.check(&mut deployment, progress).await?;
         let revision = Revision::new(deployment.revision.clone());
         let archive = archive(&revision.spec);
         let pinned = self.pins.pin([revision.digest].into_iter().chain(archive).collect()).await;
@@ -64,8 +60,29 @@ impl Engine {
         self.whole(|engine| async move { engine.commit(ready).await }).await
     }
 
-    /// Checks what can be checked before anything is done, and fills in what the engine knows better.
-    async fn check(&self, deployment: &mut Deployment) -> Result<Arc<Environment>, Error> {
+    /// What a deploy would be refused for.
+    pub(crate) async fn check_function(&self, mut deployment: Deployment) -> Result<(), Error> {
+        check_bounds(&deployment)?;
+        let (environment, _) = self.check(&mut deployment, &Silent).await?;
+        // A deploy finds this out where it prepares.
+        let missing = self.shared.environments.missing(&environment);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "this machine has no {}, which the environment {:?} needs",
+            missing.join(", "),
+            environment.name
+        );
+        Err(Error::new(ErrorKind::Refused, "XB3003", message))
+    }
+
+    /// Checks what can be checked before anything is done, and fills in what engine and driver know better.
+    async fn check(
+        &self,
+        deployment: &mut Deployment,
+        progress: &dyn Progress,
+    ) -> Result<(Arc<Environment>, Arc<dyn Driver>), Error> {
         let key = &deployment.key;
         check_expectation(key, deployment.expect, self.functions.get(key).is_some())?;
         for address in &deployment.addresses {
@@ -79,7 +96,10 @@ impl Engine {
         let contract = self.find_contract(&spec.contract.name)?;
         contract.check(spec)?;
         self.fill_in_versions(&key.tenant, spec).await?;
-        Ok(environment)
+        let driver = self.find_driver(&environment)?;
+        driver.accepts(&Revision::new(spec.clone()), &environment)?;
+        driver.pin(spec, progress).await?;
+        Ok((environment, driver))
     }
 
     fn environment_of(&self, spec: &mut RevisionSpec) -> Result<Arc<Environment>, Error> {
@@ -168,7 +188,7 @@ impl Engine {
         }
         let environment = self.functions.environment_name(environment);
         let standing = before.map_or_else(|| Arc::new(Standing::default()), |before| before.standing.clone());
-        let deployed = self.functions.put(Deployed { function, environment, standing });
+        let deployed = self.functions.put(Deployed { function: Arc::new(function), environment, standing });
         self.pools_follow(&deployed.standing, Some(&deployed.function)).await;
         deployed
     }
@@ -248,6 +268,11 @@ pub(crate) fn check_policy(policy: &Policy) -> Result<(), Error> {
         return Ok(());
     };
     Err(Error::invalid("XB1004", fault))
+}
+
+fn check_bounds(deployment: &Deployment) -> Result<(), Error> {
+    check_policy(&deployment.policy)?;
+    check_limits(&deployment.revision.limits)
 }
 
 fn check_limits(limits: &Limits) -> Result<(), Error> {

@@ -23,7 +23,7 @@ const SHARDS: usize = 16;
 
 /// A function as it was last deployed. Replaced whole by every change.
 pub(crate) struct Deployed {
-    pub(crate) function: Function,
+    pub(crate) function: Arc<Function>,
     /// The environment of its newest revision.
     pub(crate) environment: Arc<str>,
     /// What outlives changes.
@@ -54,7 +54,7 @@ impl Deployed {
         if let Some(active) = &*self.standing.active.load() {
             active.add_to(&mut live);
         }
-        FunctionView { function: self.function.clone(), live }
+        FunctionView { function: Function::clone(&self.function), live }
     }
 }
 

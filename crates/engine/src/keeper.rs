@@ -60,12 +60,12 @@ impl Keeper {
         found
     }
 
-    /// Retires a tenant's longest idle instance. False: it has none.
-    pub(crate) fn retire_longest_idle(&self, tenant: &Tenant) -> bool {
+    /// Retires the longest idle instance, of a tenant if one is named. False: there is none.
+    pub(crate) fn retire_longest_idle(&self, tenant: Option<&Tenant>) -> bool {
         let pools: Vec<Arc<Pool>> = self
             .in_use()
             .into_iter()
-            .filter(|active| active.key.tenant == *tenant)
+            .filter(|active| tenant.is_none_or(|tenant| active.key.tenant == *tenant))
             .flat_map(|active| active.pools().iter().cloned().collect::<Vec<_>>())
             .collect();
         let longest = pools

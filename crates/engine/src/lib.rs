@@ -24,6 +24,7 @@ mod keep;
 mod keeper;
 mod lines;
 mod log_hub;
+mod memory;
 mod metrics;
 mod options;
 mod pool;

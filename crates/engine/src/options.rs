@@ -11,6 +11,7 @@ use xebec_core::{
         driver::Driver,
         records::{Logs, Records, Retention},
         store::Store,
+        tracer::Traces,
     },
     rules::keep_alive,
 };
@@ -44,7 +45,9 @@ pub struct EngineOptions {
     pub default_quota: TenantQuota,
     /// What single tenants may use.
     pub quotas: BTreeMap<Tenant, TenantQuota>,
-    /// What an instance without a memory limit counts for in a tenant's memory quota.
+    /// Memory of all instances of all tenants, in bytes, by their limits; `None`: as much as they ask for.
+    pub max_memory_bytes: Option<u64>,
+    /// What an instance without a memory limit counts for.
     pub assumed_memory_bytes: u64,
     /// The largest code archive.
     pub max_code_bytes: u64,
@@ -66,6 +69,8 @@ pub struct EngineOptions {
     pub forget_after: Duration,
     /// What an instance gets to finish and stop when it is not needed any more.
     pub stop_grace: Duration,
+    /// Where the spans of calls and starts go.
+    pub traces: Traces,
     /// How often garbage is collected.
     pub collect_every: Duration,
     /// Blobs younger than this are never garbage: someone may be about to deploy them.
@@ -77,6 +82,7 @@ impl Default for EngineOptions {
         Self {
             default_quota: TenantQuota::default(),
             quotas: BTreeMap::new(),
+            max_memory_bytes: None,
             assumed_memory_bytes: 128 * 1024 * 1024,
             max_code_bytes: 512 * 1024 * 1024,
             max_secret_bytes: 1024 * 1024,
@@ -88,6 +94,7 @@ impl Default for EngineOptions {
             keep_alive: keep_alive::Bounds::default(),
             forget_after: Duration::from_secs(15 * 60),
             stop_grace: Duration::from_secs(5),
+            traces: Traces::default(),
             collect_every: Duration::from_secs(3600),
             blob_grace: Duration::from_secs(600),
         }

@@ -32,7 +32,8 @@ impl Engine {
                 self.functions.claim(&function.key, &function.addresses)?;
                 let keeps = function.policy.min_instances > 0;
                 let standing = Arc::new(Standing::default());
-                let deployed = self.functions.put(Deployed { function, environment, standing });
+                let deployed =
+                    self.functions.put(Deployed { function: Arc::new(function), environment, standing });
                 if keeps {
                     kept_warm.push(deployed);
                 }

@@ -2,8 +2,7 @@
 
 use crate::{
     blanks::Blanks, engine::Contracts, events::Events, keeper::Keeper, log_hub::LogHub, metrics::Totals,
-    options::EngineOptions, recorder::Recorder, tenants::Tenants,
-    usage::Rounds,
+    options::EngineOptions, recorder::Recorder, tenants::Tenants, usage::Rounds,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;

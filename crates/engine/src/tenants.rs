@@ -1,23 +1,24 @@
 //! What each tenant uses of its quota. Where no tenant has one, nothing is counted.
 
-use crate::{options::EngineOptions, pool::Pool};
+use crate::{
+    memory::{MemoryBound, Reservation, Whose},
+    options::EngineOptions,
+};
 use parking_lot::{Mutex, RwLock};
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Weak, atomic::AtomicU32},
+    sync::{Arc, atomic::AtomicU32},
     time::Duration,
 };
-use xebec_core::{
-    Tenant,
-    policy::TenantQuota,
-    rules::admission::{TokenBucket, fits_bytes},
-};
+use xebec_core::{Tenant, policy::TenantQuota, rules::admission::TokenBucket};
 
 /// What tenants use.
 pub(crate) struct Tenants {
     default: TenantQuota,
     quotas: BTreeMap<Tenant, TenantQuota>,
     uses: RwLock<HashMap<Tenant, Arc<TenantUse>>>,
+    /// What all tenants together may use.
+    memory: Option<Arc<MemoryBound>>,
 }
 
 /// What one tenant uses.
@@ -25,14 +26,7 @@ pub(crate) struct TenantUse {
     pub(crate) quota: TenantQuota,
     pub(crate) in_flight: AtomicU32,
     pub(crate) bucket: Option<Mutex<TokenBucket>>,
-    memory: Mutex<Memory>,
-}
-
-#[derive(Default)]
-struct Memory {
-    bytes: u64,
-    /// Pools that would start an instance if there were memory.
-    hungry: Vec<Weak<Pool>>,
+    memory: Option<Arc<MemoryBound>>,
 }
 
 impl Tenants {
@@ -41,7 +35,26 @@ impl Tenants {
             default: options.default_quota.clone(),
             quotas: options.quotas.clone(),
             uses: RwLock::default(),
+            memory: options.max_memory_bytes.map(|most| MemoryBound::new(Whose::Server, most)),
         }
+    }
+
+    /// Sets memory aside for an instance of a tenant; or the bound that it would pass.
+    pub(crate) fn reserve(
+        &self,
+        tenant: Option<&TenantUse>,
+        bytes: u64,
+    ) -> Result<Reservation, Arc<MemoryBound>> {
+        let mut reservation = Reservation { bytes, held: Vec::new() };
+        let bounds = tenant.and_then(|tenant| tenant.memory.as_ref()).into_iter().chain(&self.memory);
+        for bound in bounds {
+            // What was held already is given back where the next bound is in the way.
+            if !bound.take(bytes) {
+                return Err(bound.clone());
+            }
+            reservation.held.push(bound.clone());
+        }
+        Ok(reservation)
     }
 
     /// The quota of a tenant.
@@ -64,55 +77,9 @@ impl Tenants {
                 quota: quota.clone(),
                 in_flight: AtomicU32::new(0),
                 bucket: quota.max_rate.map(|rate| Mutex::new(TokenBucket::per_second(rate, now))),
-                memory: Mutex::default(),
+                memory: quota.max_memory_bytes.map(|most| MemoryBound::new(Whose::Tenant, most)),
             })
         });
         Some(made.clone())
-    }
-}
-
-impl TenantUse {
-    /// Sets memory aside for an instance; `None` where the quota is used up.
-    pub(crate) fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
-        let mut memory = self.memory.lock();
-        if !fits_bytes(memory.bytes, bytes, self.quota.max_memory_bytes) {
-            return None;
-        }
-        memory.bytes += bytes;
-        Some(Reservation { tenant: Some(self.clone()), bytes })
-    }
-
-    /// Has a pool asked again when memory is given back.
-    pub(crate) fn wait_for_memory(&self, pool: Weak<Pool>) {
-        let mut memory = self.memory.lock();
-        memory.hungry.retain(|other| other.strong_count() > 0 && !other.ptr_eq(&pool));
-        memory.hungry.push(pool);
-    }
-}
-
-/// Memory set aside for an instance; given back when dropped.
-pub(crate) struct Reservation {
-    tenant: Option<Arc<TenantUse>>,
-    bytes: u64,
-}
-
-impl Reservation {
-    /// What a tenant without a quota gets.
-    pub(crate) fn unlimited() -> Self {
-        Self { tenant: None, bytes: 0 }
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        let Some(tenant) = self.tenant.take() else { return };
-        let hungry = {
-            let mut memory = tenant.memory.lock();
-            memory.bytes = memory.bytes.saturating_sub(self.bytes);
-            std::mem::take(&mut memory.hungry)
-        };
-        for pool in hungry.iter().filter_map(Weak::upgrade) {
-            pool.start_what_is_wanted();
-        }
     }
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use xebec_core::{
     Digest,
-    function::{FunctionView, RevisionEntry},
+    function::{FunctionUsage, FunctionView, RevisionEntry},
     rules::traffic::Share,
     workload::ArchiveFormat,
 };
@@ -198,6 +198,9 @@ pub struct FunctionAnswer {
     /// What its author wrote, for functions of this door.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Manifest>,
+    /// What its instances use, where one function is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<FunctionUsage>,
     /// What is deployed and how it is doing.
     #[serde(flatten)]
     pub view: FunctionView,

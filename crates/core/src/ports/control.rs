@@ -4,7 +4,7 @@ use crate::{
     digest::Digest,
     document::{Document, Expect},
     error::Error,
-    function::{FunctionUsage, FunctionView},
+    function::{Function, FunctionUsage, FunctionView},
     invocation::InvocationId,
     log::{LogLine, LogQuery},
     message::Call,
@@ -56,6 +56,13 @@ pub trait Control: Send + Sync {
     /// used up; and what [`crate::ports::driver::Driver`] and the store say.
     async fn deploy(&self, deployment: Deployment, progress: &dyn Progress) -> Result<FunctionView, Error>;
 
+    /// Finds out what would refuse a deploy, as far as that can be known without preparing it: its code need not
+    /// be there yet. Images are looked for, and pulled where they are missing. No function changes.
+    ///
+    /// # Errors
+    /// As [`Control::deploy`].
+    async fn check(&self, deployment: Deployment) -> Result<(), Error>;
+
     /// Removes a function with its revisions, waits for nothing: calls in flight end by themselves.
     ///
     /// # Errors
@@ -64,6 +71,11 @@ pub trait Control: Send + Sync {
 
     /// One function, from memory.
     fn function(&self, key: &FunctionKey) -> Option<FunctionView>;
+
+    /// One function as it is deployed, from memory and not copied: for the way of a call or a message.
+    fn peek(&self, key: &FunctionKey) -> Option<Arc<Function>> {
+        self.function(key).map(|view| Arc::new(view.function))
+    }
 
     /// Functions, from memory, sorted by key.
     fn functions(&self, tenant: Option<&Tenant>, door: Option<&str>) -> Vec<FunctionView>;

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod accepting;
+mod backlog;
 mod batches;
 mod calls;
 mod crashes;

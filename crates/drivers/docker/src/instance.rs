@@ -31,8 +31,7 @@ use tokio::{net::TcpStream, time::timeout};
 use xebec_core::{
     Body,
     ports::instance::{
-        Child, Command, Connection, Endpoint, Exit, InstanceId, InstanceIo, IoError, Listener, Signal,
-        Usage,
+        Child, Command, Connection, Endpoint, Exit, InstanceId, InstanceIo, IoError, Listener, Signal, Usage,
     },
 };
 

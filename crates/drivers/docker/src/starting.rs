@@ -5,10 +5,10 @@ use crate::{
     engine::{self, Connected},
     files::{self, SecretFiles},
     instance::{Instance, Place},
-    usage::Gauge,
     output,
     prepared::Record,
     shape::{self, Shape},
+    usage::Gauge,
     watching::{Fate, Watched},
 };
 use bollard::{

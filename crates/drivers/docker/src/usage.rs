@@ -107,7 +107,8 @@ fn candidates(groups: &str) -> Vec<Files> {
         })
     };
     let second = path_of("").map(|path| root.join(path));
-    let second = second.map(|group| Files { cpu: group.join("cpu.stat"), memory: group.join("memory.current") });
+    let second =
+        second.map(|group| Files { cpu: group.join("cpu.stat"), memory: group.join("memory.current") });
     let first = path_of("cpuacct").zip(path_of("memory")).map(|(cpu, memory)| Files {
         cpu: root.join("cpuacct").join(cpu).join("cpuacct.usage"),
         memory: root.join("memory").join(memory).join("memory.usage_in_bytes"),
@@ -126,7 +127,8 @@ mod tests {
 
     #[test]
     fn both_versions() {
-        let place = |cpu: &str, memory: &str| (format!("/sys/fs/cgroup/{cpu}"), format!("/sys/fs/cgroup/{memory}"));
+        let place =
+            |cpu: &str, memory: &str| (format!("/sys/fs/cgroup/{cpu}"), format!("/sys/fs/cgroup/{memory}"));
         let first = "5:cpu,cpuacct:/docker/a\n4:memory:/docker/a\n0::/\n";
         let files = place("cpuacct/docker/a/cpuacct.usage", "memory/docker/a/memory.usage_in_bytes");
         assert_eq!(places(first), [files]);

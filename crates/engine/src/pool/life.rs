@@ -6,7 +6,7 @@ use super::{
     instance::{Announcer, Instance},
     state::Order,
 };
-use crate::{lines::InstanceLines, tenants::Reservation};
+use crate::{lines::InstanceLines, memory::Reservation, trace::StartTrace};
 use rand::RngExt as _;
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -15,28 +15,31 @@ use std::{
 use tokio::time::{Instant, timeout};
 use xebec_contracts::{Opening, Session};
 use xebec_core::{
+    Error,
     ports::{
         control::Happening,
         driver::Start,
         instance::{DESTROY_DEADLINE, Exit, InstanceId, InstanceIo},
     },
+    trace::TraceContext,
     workload::Workload,
 };
 
 /// What a contract gets to say why, once the instance has ended under its hands.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// Lives an instance's life.
-pub(super) async fn live(pool: Arc<Pool>, order: Order, memory: Reservation) {
+/// Lives an instance's life; `above` is the span of the caller for whom it is started, where that is traced.
+pub(super) async fn live(pool: Arc<Pool>, order: Order, memory: Reservation, above: Option<TraceContext>) {
     let begun = Instant::now();
     let Order { number, cancelled } = order;
     let instance = Arc::new(new_instance(&pool, number));
     let start_clock = pool.revision.spec.limits.clocks.start;
+    let mut trace = StartTrace::begin(&pool, &pool.shared.options.traces, &instance.id.0, above);
     let outcome = tokio::select! {
         biased;
         // Its other end is dropped when nobody waits for the start any more.
         _ = cancelled => Err(None),
-        opened = timeout(start_clock, bring_up(&pool, &instance)) => match opened {
+        opened = timeout(start_clock, bring_up(&pool, &instance, &trace)) => match opened {
             Ok(opened) => opened.map_err(Some),
             Err(_) => Err(Some(format!("it did not come to take calls within {start_clock:?}"))),
         },
@@ -45,10 +48,13 @@ pub(super) async fn live(pool: Arc<Pool>, order: Order, memory: Reservation) {
     let session = match outcome {
         Ok(session) => session,
         Err(why) => {
+            trace.fail(why.as_deref().unwrap_or("nobody waited for it any more"));
+            drop(trace);
             give_up(&pool, &instance, why).await;
             return drop(memory);
         }
     };
+    drop(trace);
     // Set once, here, before the pool hands out the first slot.
     let _ = instance.session.set(session);
     let took = begun.elapsed();
@@ -78,8 +84,12 @@ fn new_instance(pool: &Arc<Pool>, number: u64) -> Instance {
 }
 
 /// Starts it and brings it to the point where it takes calls.
-async fn bring_up(pool: &Arc<Pool>, instance: &Arc<Instance>) -> Result<Arc<dyn Session>, String> {
-    let io = start(pool, instance).await?;
+async fn bring_up(
+    pool: &Arc<Pool>,
+    instance: &Arc<Instance>,
+    trace: &StartTrace,
+) -> Result<Arc<dyn Session>, String> {
+    let io = start(pool, instance, trace).await?;
     // Set once, here: whatever happens from now on, it is destroyed at the end.
     let _ = instance.io.set(io.clone());
     let spec = &pool.revision.spec;
@@ -92,6 +102,7 @@ async fn bring_up(pool: &Arc<Pool>, instance: &Arc<Instance>) -> Result<Arc<dyn 
         slots: Arc::new(Announcer { pool: pool.clone(), number: instance.number }),
         lines: instance.lines.clone(),
     };
+    let _ready = trace.step("become ready");
     let mut opened = pool.contract.open(opening);
     tokio::select! {
         biased;
@@ -104,7 +115,11 @@ async fn bring_up(pool: &Arc<Pool>, instance: &Arc<Instance>) -> Result<Arc<dyn 
 }
 
 /// Makes a blank an instance where there is one, else starts from nothing.
-async fn start(pool: &Arc<Pool>, instance: &Arc<Instance>) -> Result<Arc<dyn InstanceIo>, String> {
+async fn start(
+    pool: &Arc<Pool>,
+    instance: &Arc<Instance>,
+    trace: &StartTrace,
+) -> Result<Arc<dyn InstanceIo>, String> {
     let start = Start {
         instance: instance.id.clone(),
         function: pool.key.clone(),
@@ -116,6 +131,7 @@ async fn start(pool: &Arc<Pool>, instance: &Arc<Instance>) -> Result<Arc<dyn Ins
     let spec = &pool.revision.spec;
     let fits_blanks = spec.command.is_empty() && matches!(spec.workload, Workload::Code { .. });
     if fits_blanks && let Some(blank) = pool.shared.blanks.take(&pool.environment) {
+        let _step = trace.step("specialise a blank");
         match pool.driver.specialize(blank, start.clone()).await {
             Ok(io) => {
                 pool.shared.totals.blanks_used.fetch_add(1, Ordering::Relaxed);
@@ -126,14 +142,20 @@ async fn start(pool: &Arc<Pool>, instance: &Arc<Instance>) -> Result<Arc<dyn Ins
         }
     }
     let begun = Instant::now();
+    let _step = trace.step("start a sandbox");
     match pool.driver.start(start.clone()).await {
-        Err(error) if error.code == "XB3005" => match pool.again.prepare(pool, begun).await {
+        Err(error) if error.code == "XB3005" => match prepare_again(pool, begun, trace).await {
             Ok(true) => pool.driver.start(start).await.map_err(|error| error.to_string()),
             Ok(false) => Err(error.to_string()),
             Err(error) => Err(error.to_string()),
         },
         started => started.map_err(|error| error.to_string()),
     }
+}
+
+async fn prepare_again(pool: &Arc<Pool>, begun: Instant, trace: &StartTrace) -> Result<bool, Error> {
+    let _step = trace.step("prepare again");
+    pool.again.prepare(pool, begun).await
 }
 
 /// Ends a start that came to nothing. Callers are told once all that it printed is in, but do not wait for a

@@ -8,7 +8,11 @@ mod state;
 pub(crate) use instance::{Instance, Lease};
 pub(crate) use state::{Count, Failure, ScaledBy};
 
-use crate::{active::Active, shared::Shared, tenants::Reservation};
+use crate::{
+    active::Active,
+    memory::{MemoryBound, Reservation, Whose},
+    shared::Shared,
+};
 use again::Again;
 use parking_lot::Mutex;
 use state::{Grant, Number, Order, State};
@@ -238,35 +242,40 @@ impl Pool {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         for order in orders {
             match self.reserve() {
-                Some(memory) => drop(runtime.spawn(life::live(self.clone(), order, memory, trace))),
-                None => self.starve(order),
+                Ok(memory) => drop(runtime.spawn(life::live(self.clone(), order, memory, trace))),
+                Err(bound) => self.starve(order, &bound),
             }
         }
     }
 
-    /// Sets an instance's memory aside.
-    fn reserve(&self) -> Option<Reservation> {
-        let Some(tenant) = self.active.upgrade().and_then(|active| active.tenant.clone()) else {
-            return Some(Reservation::unlimited());
-        };
+    /// Memory that an instance may use.
+    fn memory_bytes(&self) -> u64 {
         let assumed = self.shared.options.assumed_memory_bytes;
-        tenant.reserve(self.revision.spec.limits.memory_bytes.unwrap_or(assumed))
+        self.revision.spec.limits.memory_bytes.unwrap_or(assumed)
+    }
+
+    /// Sets an instance's memory aside; or the bound that is in the way.
+    fn reserve(&self) -> Result<Reservation, Arc<MemoryBound>> {
+        let tenant = self.active.upgrade().and_then(|active| active.tenant.clone());
+        self.shared.tenants.reserve(tenant.as_deref(), self.memory_bytes())
     }
 
     /// There is no memory for an ordered start: it waits until some is given back. Where callers depend on
-    /// it, the tenant's longest idle instance makes room; where there is none, they are told now.
-    fn starve(self: &Arc<Self>, order: Order) {
-        let Some(tenant) = self.active.upgrade().and_then(|active| active.tenant.clone()) else { return };
+    /// it, the longest idle instance of those within the bound makes room; where there is none, they are told
+    /// now.
+    fn starve(self: &Arc<Self>, order: Order, bound: &MemoryBound) {
         self.state.lock().withdrawn(order.number);
-        tenant.wait_for_memory(Arc::downgrade(self));
+        bound.wait(Arc::downgrade(self));
         let nothing_serves = |count: Count| count.waiting > 0 && count.ready == 0 && count.starting == 0;
-        if !nothing_serves(self.count()) || self.shared.keeper.retire_longest_idle(&self.key.tenant) {
+        let tenant = (bound.whose == Whose::Tenant).then_some(&self.key.tenant);
+        let could_fit = self.memory_bytes() <= bound.most;
+        if !nothing_serves(self.count()) || could_fit && self.shared.keeper.retire_longest_idle(tenant) {
             return;
         }
         let mut state = self.state.lock();
         if nothing_serves(state.count()) {
             let failure = Failure {
-                message: "the tenant's memory quota is used up by other instances".to_owned(),
+                message: bound.refusal(self.memory_bytes()),
                 tail: Vec::new(),
                 overloaded: true,
                 retry_after: Some(Duration::from_secs(1)),

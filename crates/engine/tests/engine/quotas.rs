@@ -100,6 +100,38 @@ async fn memory_of_instances() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn memory_of_all_instances_of_all_tenants() {
+    let mib = 1024 * 1024;
+    let world = Arc::new(World::with(EngineOptions {
+        max_memory_bytes: Some(256 * mib),
+        ..EngineOptions::default()
+    }));
+    for name in ["f", "g", "h"] {
+        world.deploy(name, |_| {}).await;
+    }
+    world.deploy("huge", |d| d.revision.limits.memory_bytes = Some(1024 * mib)).await;
+    // 128 MiB are assumed for each: two fit, an idle one makes room for the third.
+    for name in ["f", "g", "h", "f"] {
+        assert_eq!(world.text(name, "/sleep?1").await, "slept");
+    }
+    assert_eq!(world.script.most.load(SeqCst), 2);
+    let calls = [occupy(&world, "f").await, occupy(&world, "g").await];
+    let error = world.call("h", "/echo").await.unwrap_err();
+    assert_eq!(error.outcome, OVERLOADED);
+    assert!(error.message.contains("the server's memory for instances is used up"), "{}", error.message);
+    for call in calls {
+        assert_eq!(call.await.unwrap(), "slept");
+    }
+    assert_eq!(world.text("h", "/sleep?1").await, "slept");
+    // What can never fit takes nothing away from others.
+    let alive = world.script.alive.load(SeqCst);
+    let error = world.call("huge", "/echo").await.unwrap_err();
+    assert!(error.message.contains("more than the server's memory"), "{}", error.message);
+    assert_eq!(world.script.alive.load(SeqCst), alive);
+    assert_eq!(world.script.most.load(SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn functions_of_a_tenant() {
     let world = World::with(quota(TenantQuota { max_functions: Some(1), ..TenantQuota::default() }));
     world.deploy("f", |_| {}).await;

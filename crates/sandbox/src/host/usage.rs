@@ -136,12 +136,8 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let list = place.path().join("cgroup.procs");
         fs::write(&list, format!("{}\n999999999\n", std::process::id())).unwrap();
-        let gauge = Gauge {
-            cpu_file: None,
-            memory_file: None,
-            processes_file: Some(list),
-            seen: AtomicU64::new(0),
-        };
+        let gauge =
+            Gauge { cpu_file: None, memory_file: None, processes_file: Some(list), seen: AtomicU64::new(0) };
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         while gauge.read().is_none_or(|usage| usage.cpu < Duration::from_millis(20)) {
             assert!(std::time::Instant::now() < deadline, "it never used any time: {:?}", gauge.read());

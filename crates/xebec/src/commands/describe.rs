@@ -7,7 +7,10 @@ use crate::{
 };
 use std::fmt::Write as _;
 use xebec_api_native::wire::{FunctionAnswer, RevisionAnswer};
-use xebec_core::record::RecordPage;
+use xebec_core::{
+    policy::{Metric, Policy, Scaling},
+    record::RecordPage,
+};
 
 /// Show one function
 #[derive(Debug, clap::Args)]
@@ -49,14 +52,21 @@ fn text(server: &ServerArguments, answer: &FunctionAnswer, recent: &RecordPage) 
     for address in &function.addresses {
         field("URL", format!("{}/{}/{}", server.url.trim_end_matches('/'), address.space, address.name));
     }
-    field("Instances", format!("{} ready, {} starting", live.ready, live.starting));
+    field(
+        "Instances",
+        format!("{} ready, {} starting, {} wanted", live.ready, live.starting, live.desired),
+    );
+    if let Some(usage) = answer.usage.filter(|usage| usage.memory_bytes > 0) {
+        let memory = usage.memory_bytes as f64 / f64::from(1 << 20);
+        field("Usage", format!("{:.0}m of a core, {memory:.1} MiB", usage.cpu_millis));
+    }
     field("In flight", format!("{} calls, {} waiting", live.in_flight, live.waiting));
     field(
         "Calls",
         format!("{}, {} failed, {} cold starts", live.invocations, live.failures, live.cold_starts),
     );
     let policy = &function.policy;
-    field("Scale", format!("{} to {} instances", policy.min_instances, policy.max_instances));
+    field("Scale", scale(policy));
     let delivery = &policy.delivery;
     if *delivery != xebec_core::policy::Delivery::default() {
         field(
@@ -109,4 +119,27 @@ fn text(server: &ServerArguments, answer: &FunctionAnswer, recent: &RecordPage) 
         let _ = write!(out, "\n{}", output::table(&header, rows.collect()));
     }
     out.trim_end().to_owned()
+}
+
+/// How many instances there may be, and what decides that.
+fn scale(policy: &Policy) -> String {
+    let Scaling { metric, target, proportion, down_window_seconds } = policy.scaling;
+    let each = match (metric, target) {
+        (Metric::Concurrency, Some(calls)) => format!("{calls} calls"),
+        (Metric::Rate, target) => format!("{} calls/s", target.unwrap_or_default()),
+        (Metric::Cpu, target) => format!("{}m of a core", target.unwrap_or_default()),
+        (Metric::Queue, Some(messages)) => format!("{messages} messages"),
+        (Metric::Concurrency | Metric::Queue, None) => "its slots".to_owned(),
+    };
+    let window = match down_window_seconds {
+        0 => String::new(),
+        seconds => format!(", down after {seconds} s"),
+    };
+    format!(
+        "{} to {} instances by {}, {:.0} % of {each} for each{window}",
+        policy.min_instances,
+        policy.max_instances,
+        metric.name(),
+        proportion * 100.0
+    )
 }

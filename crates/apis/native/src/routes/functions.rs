@@ -65,7 +65,8 @@ pub(super) async fn read(
         .await?
         .filter(|_| key.door == DOOR)
         .and_then(|document| serde_json::from_value(document.spec).ok());
-    Ok(Answer(answer(view, manifest)))
+    let usage = state.control.usage(&key).await;
+    Ok(Answer(FunctionAnswer { usage, ..answer(view, manifest) }))
 }
 
 /// Remove a function with its revisions
@@ -326,6 +327,7 @@ fn answer(view: FunctionView, manifest: Option<Manifest>) -> FunctionAnswer {
         tenant: key.tenant.to_string(),
         door: key.door.to_string(),
         manifest,
+        usage: None,
         view,
     }
 }

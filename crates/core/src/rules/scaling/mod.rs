@@ -262,19 +262,24 @@ mod tests {
             window in 1u32..=300,
             slots in 1u32..20,
         ) {
-            let scaling = Scaling { down_window_seconds: window, ..scaling };
-            let (mut load, mut scaler, mut now) = (Load::default(), Scaler::default(), 0);
+            let keeping = Scaling { down_window_seconds: window, ..scaling };
+            let (mut keeper, mut scaler) = (Scaler::default(), Scaler::default());
+            let (mut load, mut now) = (Load::default(), 0);
             let bounds = Bounds { min: 0, max: 50 };
-            let mut before: Vec<(u64, u32)> = Vec::new();
+            let mut wishes: Vec<(u64, u32)> = Vec::new();
             for (gap, event) in steps {
                 now += gap;
                 event.happen(&mut load, at(now));
-                let desired = scaler.desired(at(now), &scaling, slots, &mut load, 1, bounds);
-                let since = now.saturating_sub(u64::from(window) * 1_000);
-                let highest = before.iter().filter(|(at, _)| *at >= since).map(|(_, wish)| *wish).max();
-                prop_assert!(desired >= highest.unwrap_or(0), "{desired} after {highest:?}");
-                before.push((now, desired));
-                prop_assert!(scaler.wishes.len() <= window as usize + 2);
+                wishes.push((now, scaler.desired(at(now), &scaling, slots, &mut load, 1, bounds)));
+                let kept = keeper.desired(at(now), &keeping, slots, &mut load, 1, bounds);
+                let highest = |within: u64| {
+                    let since = now.saturating_sub(within * 1_000);
+                    wishes.iter().filter(|(at, _)| *at >= since).map(|(_, wish)| *wish).max().unwrap_or(0)
+                };
+                // Windows end with whole seconds.
+                prop_assert!(kept >= highest(window.into()), "{kept} of {wishes:?}");
+                prop_assert!(kept <= highest(u64::from(window) + 1), "{kept} of {wishes:?}");
+                prop_assert!(keeper.wishes.len() <= window as usize + 1);
             }
         }
 

@@ -82,6 +82,8 @@ pub struct TestEngine {
     /// Calls that were dropped before they were through.
     pub dropped: AtomicU64,
     pub flushes: AtomicU64,
+    /// What it was last told to wait for each function.
+    pub backlogs: Mutex<BTreeMap<FunctionKey, u64>>,
     events: broadcast::Sender<Arc<Event>>,
     records: Arc<MemoryRecords>,
 }
@@ -105,6 +107,7 @@ impl TestEngine {
             seen: Mutex::default(),
             dropped: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
+            backlogs: Mutex::default(),
             events: broadcast::Sender::new(64),
             records,
         }
@@ -272,6 +275,10 @@ impl Control for TestEngine {
         unused()
     }
 
+    async fn check(&self, _: Deployment) -> Result<(), Error> {
+        unused()
+    }
+
     async fn remove(&self, _: &FunctionKey) -> Result<(), Error> {
         unused()
     }
@@ -282,6 +289,10 @@ impl Control for TestEngine {
 
     fn functions(&self, _: Option<&Tenant>, _: Option<&str>) -> Vec<FunctionView> {
         self.deployed.lock().unwrap().values().map(|deployed| deployed.view.clone()).collect()
+    }
+
+    fn note_backlog(&self, key: &FunctionKey, waiting: u64) {
+        self.backlogs.lock().unwrap().insert(key.clone(), waiting);
     }
 
     fn at(&self, _: &Address) -> Option<FunctionKey> {

@@ -135,7 +135,11 @@ impl State {
     }
 
     /// Idle instances, the longest idle first.
-    pub(in crate::pool) fn idle_ones(&self, now: Duration, mut which: impl FnMut(Duration) -> bool) -> Vec<Number> {
+    pub(in crate::pool) fn idle_ones(
+        &self,
+        now: Duration,
+        mut which: impl FnMut(Duration) -> bool,
+    ) -> Vec<Number> {
         let idle = |number: &Number| {
             let entry = self.entries.get(number)?;
             (entry.busy == 0).then_some((entry.idle_since, *number))
