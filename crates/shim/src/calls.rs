@@ -3,18 +3,22 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 use tokio::sync::Notify;
 use xebec_core::slot::{Retire, Slot, SlotOwner};
 
+/// When nothing has come for so long, nothing more is expected.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// The calls that the function is at. A slot is held until the function is done with the call, which may be
 /// after its answer (a call that was given up) and long after its head (a tunnel).
 #[derive(Default)]
 pub(crate) struct Calls {
     in_flight: AtomicU32,
+    begun: AtomicU64,
     limit: Option<u32>,
     none_left: Notify,
 }
@@ -32,6 +36,7 @@ impl Calls {
     /// One more, however many there are.
     pub(crate) fn begin_always(self: &Arc<Self>) -> Slot {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
+        self.begun.fetch_add(1, Ordering::Relaxed);
         Slot::new(self.clone())
     }
 
@@ -45,6 +50,17 @@ impl Calls {
 
     pub(crate) fn limit(&self) -> u32 {
         self.limit.unwrap_or(u32::MAX)
+    }
+
+    /// Waits until there were none for a while.
+    pub(crate) async fn quiet(&self) {
+        loop {
+            let begun = self.begun.load(Ordering::Relaxed);
+            tokio::time::sleep(QUIET).await;
+            if self.in_flight() == 0 && self.begun.load(Ordering::Relaxed) == begun {
+                return;
+            }
+        }
     }
 
     /// Waits until there are none, but no longer than `at_most`.

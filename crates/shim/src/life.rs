@@ -84,12 +84,10 @@ pub(crate) async fn live(settings: Settings) -> Result<u8, String> {
         Ok(told) => told,
         Err(exit) => return Ok(aftermath(exit, server, listening, &function).await),
     };
-    let interval =
-        if told == Told::Terminate { function.settings.healthcheck_interval } else { Duration::ZERO };
-    log::own(format_args!("told to stop: no new connections in {interval:?}"));
+    log::own(format_args!("told to stop"));
     let ending = async {
         tokio::select! {
-            () = tokio::time::sleep(interval) => {}
+            () = noticed(told, &function) => {}
             exit = ended(server.as_ref()) => return aftermath(exit, None, listening, &function).await,
         }
         log::own(format_args!("draining: {} calls", function.calls.in_flight()));
@@ -239,6 +237,18 @@ async fn aftermath(exit: Exit, server: Option<Server>, listening: Listening, fun
     let _ = tokio::time::timeout(AFTERMATH, settled).await;
     let code = exit.code.or_else(|| exit.signal.map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+/// Waits until whoever sends calls knows that this one takes no more.
+async fn noticed(told: Told, function: &Function) {
+    match (told, function.settings.healthcheck_interval) {
+        (Told::Interrupt, _) => {}
+        (Told::Terminate, Some(interval)) => tokio::time::sleep(interval).await,
+        (Told::Terminate, None) => {
+            let at_most = function.settings.write_timeout.unwrap_or(DRAIN);
+            let _ = tokio::time::timeout(at_most, function.calls.quiet()).await;
+        }
+    }
 }
 
 /// Takes in every process that ends, as long as the shim runs.

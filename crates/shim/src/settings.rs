@@ -25,8 +25,9 @@ pub(crate) struct Settings {
     pub(crate) write_timeout: Option<Duration>,
     /// The longest that the function may take.
     pub(crate) exec_timeout: Option<Duration>,
-    /// How long calls are still taken after the shim was told to stop, since others send until they see it.
-    pub(crate) healthcheck_interval: Duration,
+    /// How long calls are still taken after the shim was told to stop, since others send until they see it. `None`:
+    /// as long as some come.
+    pub(crate) healthcheck_interval: Option<Duration>,
     pub(crate) max_in_flight: Option<u32>,
     /// Asked of the function for `/_/ready`.
     pub(crate) ready_path: Option<PathAndQuery>,
@@ -72,7 +73,7 @@ impl Settings {
             read_timeout: some(set.duration("read_timeout")?.unwrap_or(TIMEOUT)),
             write_timeout: some(write_timeout),
             exec_timeout: some(set.duration("exec_timeout")?.unwrap_or(exec_default)),
-            healthcheck_interval: set.duration("healthcheck_interval")?.unwrap_or(write_timeout),
+            healthcheck_interval: set.duration("healthcheck_interval")?,
             max_in_flight: set.max_in_flight()?,
             ready_path: ready_path(set)?,
             lock: !set.yes("suppress_lock").unwrap_or(false),
@@ -188,7 +189,7 @@ mod tests {
     fn what_of_watchdog_sets_by_itself() {
         let settings = read(&[("mode", "streaming"), ("function_process", "cat")]).unwrap();
         assert_eq!(settings.exec_timeout, Some(TIMEOUT));
-        assert_eq!(settings.healthcheck_interval, TIMEOUT);
+        assert_eq!(settings.healthcheck_interval, None);
         assert_eq!((settings.port, settings.metrics_port), (8080, 8081));
         assert!(settings.lock && settings.prefix_logs && !settings.log_call_id);
         assert_eq!(settings.max_line_bytes, 64 * 1024);
@@ -207,11 +208,12 @@ mod tests {
             ("read_timeout", "0s"),
             ("max_inflight", "0"),
             ("log_buffer_size", "-1"),
+            ("healthcheck_interval", "0"),
         ]);
         let settings = settings.unwrap();
         assert_eq!(settings.write_timeout, None);
         assert_eq!(settings.call_timeout(), Some(Duration::from_secs(60)));
-        assert_eq!(settings.healthcheck_interval, Duration::ZERO);
+        assert_eq!(settings.healthcheck_interval, Some(Duration::ZERO));
         assert_eq!(settings.max_in_flight, None);
         assert_eq!(settings.max_line_bytes, LONGEST_LINE);
     }

@@ -129,6 +129,17 @@ fn until_others_have_seen_it_calls_are_taken() {
 }
 
 #[test]
+fn told_to_stop_it_ends_when_nothing_comes_any_more() {
+    if Kind::Of.is_original() {
+        return xebec_skipped::skipped!("the original waits for its write_timeout");
+    }
+    let mut watchdog = Watchdog::serving(&[("write_timeout", "10m"), ("exec_timeout", "10m")]);
+    watchdog.signal("TERM");
+    assert_eq!(watchdog.ended().code(), Some(0));
+    watchdog.says("the guest was told to stop");
+}
+
+#[test]
 fn from_a_terminal_it_ends_without_waiting() {
     let mut watchdog =
         Watchdog::with(Kind::Classic, &[], &[("fprocess", "cat"), ("healthcheck_interval", "10m")]);
