@@ -103,6 +103,10 @@ impl Control for Functions {
         unused()
     }
 
+    async fn check(&self, _: Deployment) -> Result<(), Error> {
+        unused()
+    }
+
     async fn remove(&self, _: &FunctionKey) -> Result<(), Error> {
         unused()
     }

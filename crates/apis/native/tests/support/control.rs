@@ -111,6 +111,10 @@ impl Control for Engine {
         Ok(self.insert(deployment))
     }
 
+    async fn check(&self, _: Deployment) -> Result<(), Error> {
+        Ok(())
+    }
+
     async fn remove(&self, key: &FunctionKey) -> Result<(), Error> {
         self.deployed.lock().unwrap().remove(key);
         Ok(())
