@@ -10,7 +10,7 @@ const { createRequire } = require('node:module')
 const FILES = ['handler', 'index', 'main', 'app', 'server', 'function', 'function/handler']
 const EXTENSIONS = ['.js', '.mjs', '.cjs']
 const NAMES = ['handle', 'handler', 'main', 'app']
-const STYLES = ['event-context', 'json', 'http']
+const STYLES = ['event-context', 'json', 'http', 'openfaas', 'openfaas-classic']
 
 /** A fault of the function's, told in one sentence without a trace. */
 class Fault extends Error {

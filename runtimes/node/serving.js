@@ -42,12 +42,18 @@ function listen (server, socket) {
   })
 }
 
+/** How a function of each style is called. */
+const WAYS = {
+  http: target => (request, response) => target(request, response),
+  json: (target, name) => (request, response) => callWithJson(target, name, request, response),
+  'event-context': (target, name) => (request, response) => callWithEvent(target, name, request, response, writeResult),
+  // OpenFaaS' templates answer through Express, whose text is HTML, and know no descriptions of responses.
+  openfaas: (target, name) => (request, response) => callWithEvent(target, name, request, response, writeHtml),
+  'openfaas-classic': target => (request, response) => callWithText(target, request, response)
+}
+
 function createServer (target, style, name) {
-  const answer = style === 'http'
-    ? (request, response) => target(request, response)
-    : style === 'json'
-      ? (request, response) => callWithJson(target, name, request, response)
-      : (request, response) => callWithEvent(target, name, request, response)
+  const answer = WAYS[style](target, name)
   // How long a call may take is the other side's to say.
   const options = { requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: 0, maxHeaderSize: 1 << 20 }
   const server = http.createServer(options, (request, response) => {
@@ -177,7 +183,7 @@ class Context {
   }
 }
 
-async function callWithEvent (target, name, request, response) {
+async function callWithEvent (target, name, request, response, answer) {
   const body = await readBody(request)
   let event
   try {
@@ -208,7 +214,18 @@ async function callWithEvent (target, name, request, response) {
   }
   setStatus(response, outcome.status)
   setHeaders(response, outcome.headers)
-  return writeResult(response, outcome.value)
+  return answer(response, outcome.value)
+}
+
+/** `(text, callback)`, as a process per call that reads its input and prints its answer. */
+async function callWithText (target, request, response) {
+  const text = (await readBody(request)).toString()
+  const value = await new Promise((resolve, reject) => {
+    const result = target(text, (error, value) => error ? reject(error) : resolve(value))
+    if (typeof result?.then === 'function') result.then(resolve, reject)
+  })
+  response.setHeader('content-type', request.headers['content-type'] || 'text/plain')
+  return write(response, value)
 }
 
 async function callWithJson (target, name, request, response) {
@@ -232,6 +249,10 @@ function writeResult (response, value) {
   return write(response, value.isBase64Encoded ? Buffer.from(String(value.body), 'base64') : value.body)
 }
 
+function writeHtml (response, value) {
+  return write(response, value, 'text/html; charset=utf-8')
+}
+
 function setStatus (response, status) {
   const number = Number(status)
   if (!(number >= 200 && number <= 999)) throw new RangeError(`not an HTTP status: ${status}`)
@@ -245,11 +266,11 @@ function setHeaders (response, headers) {
 }
 
 /** Sends a value as the body: text and bytes as they are, streams as they come, the rest as JSON. */
-async function write (response, value) {
+async function write (response, value, text = 'text/plain; charset=utf-8') {
   const type = kind => response.hasHeader('content-type') || response.setHeader('content-type', kind)
   if (value === undefined || value === null) return response.end()
   if (typeof value === 'string') {
-    type('text/plain; charset=utf-8')
+    type(text)
     return response.end(value)
   }
   if (value instanceof Uint8Array || value instanceof ArrayBuffer) {
@@ -257,7 +278,7 @@ async function write (response, value) {
     return response.end(value instanceof ArrayBuffer ? new Uint8Array(value) : value)
   }
   if (typeof value[Symbol.asyncIterator] === 'function' || typeof value.next === 'function') {
-    type('text/plain; charset=utf-8')
+    type(text)
     for await (const part of value) {
       if (response.destroyed) return
       if (!response.write(part)) await drained(response)

@@ -26,6 +26,7 @@ pub const FILES: &[RuntimeFile] = files![
     "python/xebec_worker/asynchronous.py",
     "python/xebec_worker/blocking.py",
     "python/xebec_worker/loading.py",
+    "python/xebec_worker/openfaas.py",
     "python/xebec_worker/requests.py",
     "python/xebec_worker/responses.py",
     "python/xebec_worker/styles.py",

@@ -24,7 +24,8 @@ fn run(language: &str, program: &str, is_new_enough: &[&str], tests: &[&str]) {
 #[test]
 fn python() {
     let is_new_enough = ["-c", "import sys; sys.exit(sys.version_info < (3, 8))"];
-    let tests = ["-B", "-W", "ignore::ResourceWarning", "-m", "unittest", "-q", "tests.test_worker"];
+    let tests = ["-B", "-W", "ignore::ResourceWarning", "-m", "unittest", "-q"];
+    let tests = [&tests[..], &["tests.test_worker", "tests.test_openfaas"]].concat();
     run("python", "python3", &is_new_enough, &tests);
 }
 

@@ -280,3 +280,38 @@ test('bytes that are no HTTP', async () => {
   assert.match(data.toString(), /^HTTP\/1.1 400/)
   assert.equal((await worker.call()).body, 'fine')
 })
+
+test('the style of OpenFaaS\' templates', async () => {
+  const worker = await start({
+    'function/handler.js': `
+      const other = require('./other')
+      module.exports = async (event, context) => {
+        if (event.path === '/fail') return context.fail('no')
+        if (event.path === '/object') return { statusCode: 3, body: event.body }
+        if (event.path === '/headers') return context.headers({ 'Content-Type': 'a/b' }).succeed('x')
+        return context.status(201).succeed('<b>' + event.method + other + '</b>')
+      }`,
+    'function/other.js': 'module.exports = "!"',
+    'package.json': '{"main": "handler.js"}'
+  }, { style: 'openfaas', handler: 'function/handler' })
+  const text = await worker.call('x')
+  assert.deepEqual([text.status, text.body, text.headers['content-type']], [201, '<b>POST!</b>', 'text/html; charset=utf-8'])
+  const object = await worker.call('x', { path: '/object' })
+  assert.deepEqual([object.status, object.body, object.headers['content-type']], [200, '{"statusCode":3,"body":"x"}', 'application/json'])
+  assert.equal((await worker.call('x', { path: '/headers' })).headers['content-type'], 'a/b')
+  const failed = await worker.call('x', { path: '/fail' })
+  assert.deepEqual([failed.status, failed.body], [500, 'no'])
+})
+
+test('the style of OpenFaaS\' classic template', async () => {
+  const worker = await start(`
+    module.exports = (text, done) => {
+      if (text === 'promise') return Promise.resolve({ text })
+      if (text === 'fail') return done(new Error('no'))
+      setImmediate(() => done(undefined, text + '!'))
+    }`, { style: 'openfaas-classic' })
+  const answer = await worker.call('in', { headers: { 'content-type': 'text/csv' } })
+  assert.deepEqual([answer.status, answer.body, answer.headers['content-type']], [200, 'in!', 'text/csv'])
+  assert.equal((await worker.call('promise')).body, '{"text":"promise"}')
+  assert.equal((await worker.call('fail')).status, 500)
+})

@@ -46,7 +46,7 @@ def become_many():
 
     preload()
     # What a worker loads only when it needs it would not be found inside under the path that it has here.
-    from . import asynchronous, wsgi, zygote
+    from . import asynchronous, openfaas, wsgi, zygote
 
     gc.collect()
     gc.freeze()  # the collector would write to every object, and so copy what is shared

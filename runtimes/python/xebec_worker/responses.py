@@ -63,12 +63,12 @@ def refusal(error):
     return Response(400, [("content-type", TEXT)], ("%s\n" % error).encode("utf-8", "replace"))
 
 
-def encode(value):
-    """A returned body as (content type, bytes or iterator)."""
+def encode(value, text=TEXT):
+    """A returned body as (content type, bytes or iterator); `text` is the type of what is text."""
     if value is None:
         return None, b""
     if isinstance(value, str):
-        return TEXT, value.encode("utf-8", "surrogatepass")
+        return text, value.encode("utf-8", "surrogatepass")
     if isinstance(value, (bytes, bytearray, memoryview)):
         return BYTES, bytes(value)
     if isinstance(value, (dict, list, tuple, int, float)):
@@ -78,10 +78,10 @@ def encode(value):
     if hasattr(value, "__await__"):
         raise TypeError("the function returned an awaitable: define it with async def")
     if hasattr(value, "__aiter__"):
-        return TEXT, _encode_async(value)
+        return text, _encode_async(value)
     if hasattr(value, "__iter__"):
-        return TEXT, (part.encode() if isinstance(part, str) else bytes(part) for part in value)
-    return TEXT, str(value).encode()
+        return text, (part.encode() if isinstance(part, str) else bytes(part) for part in value)
+    return text, str(value).encode()
 
 
 async def _encode_async(parts):
@@ -92,7 +92,7 @@ async def _encode_async(parts):
 SHAPE = frozenset(("statusCode", "body", "headers", "multiValueHeaders", "cookies", "isBase64Encoded"))
 
 
-def respond(result):
+def respond(result, text=TEXT):
     """What a handler returned, as a response.
 
     A dict with `statusCode`, or with nothing but the keys of a response, is one; any other value is the
@@ -116,7 +116,7 @@ def respond(result):
         headers = header_pairs(result[2]) if len(result) == 3 else []
     if not _is_status(status):
         raise ValueError("not an HTTP status: %r" % (status,))
-    kind, body = encode(body)
+    kind, body = encode(body, text)
     if kind and not any(name.lower() == "content-type" for name, _ in headers):
         headers.append(("content-type", kind))
     return Response(status, headers, body)

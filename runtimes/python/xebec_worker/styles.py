@@ -72,7 +72,20 @@ def style_json(target, function):
     return call
 
 
-CALLS = {"request": style_request, "event-context": style_event_context, "json": style_json}
+def _openfaas(name):
+    def style(target, function):
+        from . import openfaas
+
+        return getattr(openfaas, "style_" + name)(target, function)
+
+    return style
+
+
+CALLS = {
+    "request": style_request, "event-context": style_event_context, "json": style_json,
+    "openfaas-http": _openfaas("http"), "openfaas-flask": _openfaas("flask"),
+    "openfaas-classic": _openfaas("classic"),
+}
 ALL = tuple(CALLS) + ("wsgi", "asgi")
 
 
