@@ -59,12 +59,23 @@ impl Client {
         Ok(Self { http, base, token, tenant: server.tenant.clone() })
     }
 
+    /// Where the server is.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// A request below any path, for what other doors offer.
+    pub(crate) fn request_at(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
     /// A request below `/xebec/v1/`.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let mut request = self.http.request(method, format!("{}/xebec/v1/{path}", self.base));
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
-        }
+        let mut request = self.request_at(method, &format!("/xebec/v1/{path}"));
         if let Some(tenant) = &self.tenant {
             request = request.query(&[("tenant", tenant)]);
         }
@@ -112,11 +123,7 @@ impl Client {
 
     /// All metrics; nothing for those who may not see them.
     pub(crate) async fn metrics(&self) -> Result<Option<String>, Failure> {
-        let mut request = self.http.get(format!("{}/metrics", self.base));
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
-        }
-        let response = self.answer(request).await?;
+        let response = self.answer(self.request_at(Method::GET, "/metrics")).await?;
         if !response.status().is_success() {
             return Ok(None);
         }

@@ -1,7 +1,10 @@
 //! A function's folder → what is deployed.
 
 use crate::failure::Failure;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 use xebec_api_native::wire::Manifest;
 use xebec_core::workload::ArchiveFormat;
 
@@ -81,24 +84,47 @@ impl Project {
 }
 
 fn archive(root: &Path) -> Result<Packed, Failure> {
-    let mut files = Vec::new();
+    let mut files = Files::default();
     if root.is_dir() {
-        gather(root, Path::new(""), &mut files)?;
+        files.add_folder(root, Path::new(""))?;
     } else if root.is_file() {
-        files.push((root.to_owned(), PathBuf::from(root.file_name().unwrap_or_default())));
+        files.add_file(root, Path::new(root.file_name().unwrap_or_default()));
     } else {
         return Err(Failure::misuse(format!("{} does not exist", root.display()))
             .with_hint("`artifact` in function.toml names what the build makes"));
     }
-    // Sorted, and without times or owners: the same files always make the same revision.
-    files.sort_by(|a, b| a.1.cmp(&b.1));
-    let encoder = zstd::Encoder::new(Vec::new(), 3).map_err(Failure::io("zstd"))?;
-    let mut tar = tar::Builder::new(encoder);
-    for (path, name) in files {
-        append(&mut tar, &path, &name).map_err(Failure::io(path.display()))?;
+    files.pack()
+}
+
+/// Files that are to be packed: where each is, and its name in the archive.
+#[derive(Default)]
+pub(crate) struct Files(Vec<(PathBuf, PathBuf)>);
+
+impl Files {
+    pub(crate) fn add_file(&mut self, path: &Path, name: &Path) {
+        self.0.push((path.to_owned(), name.to_owned()));
     }
-    let bytes = tar.into_inner().and_then(zstd::Encoder::finish).map_err(Failure::io("packing"))?;
-    Ok(Packed { bytes, format: ArchiveFormat::TarZstd })
+
+    /// Adds all of a folder, but what is never sent, below `name`.
+    pub(crate) fn add_folder(&mut self, root: &Path, name: &Path) -> Result<(), Failure> {
+        let mut found = Vec::new();
+        gather(root, Path::new(""), &mut found)?;
+        self.0.extend(found.into_iter().map(|(path, below)| (path, name.join(below))));
+        Ok(())
+    }
+
+    /// Packs them. Of two with one name, the one that was added later counts.
+    pub(crate) fn pack(self) -> Result<Packed, Failure> {
+        // Sorted, and without times or owners: the same files always make the same revision.
+        let files: BTreeMap<PathBuf, PathBuf> = self.0.into_iter().map(|(path, name)| (name, path)).collect();
+        let encoder = zstd::Encoder::new(Vec::new(), 3).map_err(Failure::io("zstd"))?;
+        let mut tar = tar::Builder::new(encoder);
+        for (name, path) in files {
+            append(&mut tar, &path, &name).map_err(Failure::io(path.display()))?;
+        }
+        let bytes = tar.into_inner().and_then(zstd::Encoder::finish).map_err(Failure::io("packing"))?;
+        Ok(Packed { bytes, format: ArchiveFormat::TarZstd })
+    }
 }
 
 fn append<W: std::io::Write>(tar: &mut tar::Builder<W>, path: &Path, name: &Path) -> std::io::Result<()> {

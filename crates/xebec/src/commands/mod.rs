@@ -1,5 +1,6 @@
 //! The command line, a file per subcommand.
 
+mod apply;
 mod backup;
 mod completions;
 mod demo;
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     New(new::New),
     /// Deploy the function of a folder
     Deploy(deploy::Deploy),
+    /// Bring the server to what stack files of faas-cli say
+    Apply(apply::Apply),
     /// Deploy on every save
     Dev(dev::Dev),
     /// Call a function
@@ -115,6 +118,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Demo(command) => Box::pin(command.run(format)).await,
         Command::New(command) => command.run(),
         Command::Deploy(command) => command.run(server, format).await,
+        Command::Apply(command) => Box::pin(command.run(server, format)).await,
         Command::Dev(command) => Box::pin(command.run(server)).await,
         Command::Invoke(command) => command.run(server, format).await,
         Command::List(command) => command.run(server, format).await,
