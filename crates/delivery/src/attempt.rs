@@ -1,6 +1,6 @@
 //! One call of a function, from its invocation to the end of its answer.
 
-use crate::{headers, shared::Shared};
+use crate::{headers, shared::Shared, trace};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Uri};
 use http_body_util::BodyExt as _;
@@ -9,12 +9,13 @@ use tokio::time::Instant;
 use xebec_core::{
     Body, BodyError, Digest, FunctionKey, Invocation, InvocationId, Outcome,
     auth::Principal,
-    message::Call,
+    message::{Call, Source},
     outcome::{FunctionFault, PlatformFault},
     rules::{
         hops,
         retry::{Ending, History},
     },
+    trace::TraceContext,
 };
 
 /// How an attempt ended, and what came of it.
@@ -28,6 +29,8 @@ pub(crate) struct Attempt {
     pub(crate) took: Duration,
     /// Whether it got as far as being recorded by whoever ran it.
     pub(crate) recorded: bool,
+    /// The trace context that it was made in.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// What is kept of an answer.
@@ -49,6 +52,7 @@ impl Attempt {
             answer: None,
             took,
             recorded: false,
+            trace: None,
         }
     }
 
@@ -81,14 +85,29 @@ pub(crate) struct Plan<'a> {
     pub(crate) attempt: u32,
     /// Bytes of the answer to keep.
     pub(crate) keep: u64,
+    /// Where it came from.
+    pub(crate) source: &'a Source,
+    /// The trace contexts of its messages, where there are several.
+    pub(crate) links: Vec<Option<TraceContext>>,
 }
 
 /// Calls a function and reads its answer to the end.
 pub(crate) async fn call(shared: &Shared, plan: Plan<'_>) -> Attempt {
-    let request = match request(&plan) {
+    let mut request = match request(&plan) {
         Ok(request) => request,
         Err(why) => return Attempt::platform(PlatformFault::BadRequest, why),
     };
+    let mut span = trace::attempting(&shared.options.traces, request.headers_mut(), &plan);
+    if let Some(span) = &mut span {
+        request.extensions_mut().insert(span.notes());
+    }
+    let context = TraceContext::of(request.headers());
+    let attempt = Attempt { trace: context, ..make(shared, plan, request).await };
+    trace::attempted(span, &attempt);
+    attempt
+}
+
+async fn make(shared: &Shared, plan: Plan<'_>, request: Request<Body>) -> Attempt {
     let invocation = Invocation {
         id: plan.id,
         function: plan.function.clone(),
@@ -124,6 +143,7 @@ pub(crate) async fn call(shared: &Shared, plan: Plan<'_>) -> Attempt {
                 answer: Some(Kept { status, headers: head.headers, body, truncated }),
                 took: began.elapsed(),
                 recorded: true,
+                trace: None,
             }
         }
         Err(error) => {

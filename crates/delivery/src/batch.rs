@@ -7,6 +7,7 @@ use crate::{
     lease::{Lease, Stop},
     run::without_body,
     shared::Shared,
+    trace,
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -14,9 +15,9 @@ use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use std::{borrow::Cow, collections::BTreeSet, future::Future};
 use xebec_core::{
     Digest, FunctionKey, InvocationId, Outcome,
-    function::FunctionView,
+    function::Function,
     limits::Limits,
-    message::{Call, Guarantee, Payload},
+    message::{Call, Guarantee, Payload, Source},
     outcome::{FunctionFault, PlatformFault},
     policy::Delivery,
     ports::queue::{ClaimId, Claimed},
@@ -37,9 +38,9 @@ struct Item<'a> {
 }
 
 /// The most bytes that one call of the function may have.
-pub(crate) async fn limit(shared: &Shared, view: Option<&FunctionView>) -> usize {
-    let limit = match view {
-        Some(view) => shared.request_limit(&view.function, None).await,
+pub(crate) async fn limit(shared: &Shared, function: Option<&Function>) -> usize {
+    let limit = match function {
+        Some(function) => shared.request_limit(function, None).await,
         None => Limits::default().request_bytes,
     };
     usize::try_from(limit).unwrap_or(usize::MAX)
@@ -252,12 +253,16 @@ async fn one_of(shared: &Shared, claim: ClaimId, case: Case<'_>, end: Option<&At
 async fn call(shared: &Shared, function: &FunctionKey, group: &[Item<'_>]) -> Attempt {
     let body = Bytes::from(batch_wire::batch(group.iter().map(|item| &*item.json)));
     let content_type = HeaderValue::from_static(batch_wire::CONTENT_TYPE);
-    let call = Call {
-        method: "POST".into(),
-        uri: "/".to_owned(),
-        headers: HeaderMap::from_iter([(CONTENT_TYPE, content_type)]),
-        body: Payload::Inline(Bytes::new()),
+    let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type)]);
+    let links = match group {
+        [alone] => {
+            trace::copy_context(&alone.case.message.call.headers, &mut headers);
+            Vec::new()
+        }
+        several => trace::links(several.iter().map(|item| item.case.message)),
     };
+    let call =
+        Call { method: "POST".into(), uri: "/".to_owned(), headers, body: Payload::Inline(Bytes::new()) };
     let cases = || group.iter().map(|item| item.case);
     let revision: Option<Digest> = cases().next().and_then(|case| case.message.revision);
     // A message that runs alone is the call; several are one call with an id of its own.
@@ -275,6 +280,8 @@ async fn call(shared: &Shared, function: &FunctionKey, group: &[Item<'_>]) -> At
         hops: cases().map(|case| case.message.hops).max().unwrap_or_default(),
         attempt: cases().map(|case| attempt::number(&case.history)).max().unwrap_or(1),
         keep: REPORT_BYTES,
+        source: cases().next().map_or(&Source::Call, |case| &case.message.source),
+        links,
     };
     let attempt = attempt::call(shared, plan).await;
     let sent: BTreeSet<InvocationId> = cases().map(|case| case.message.id).collect();

@@ -6,6 +6,7 @@ use crate::{
     options::DeliveryOptions,
     private::{self, PublicOnly},
     shared::Shared,
+    trace,
 };
 use bytes::Bytes;
 use http::{
@@ -63,21 +64,24 @@ impl Hosts {
     /// Sends a message to the URL that its call names. Redirects are followed, never from `https` to `http`.
     pub(crate) async fn post(&self, shared: &Shared, message: &Message, body: Bytes) -> Attempt {
         let began = Instant::now();
-        let mut attempt = match tokio::time::timeout(self.answer, self.send(shared, message, body)).await {
+        let mut headers = message.call.headers.clone();
+        headers.insert(hops::HOPS_HEADER, hops::value(message.hops));
+        let span = trace::posting(&shared.options.traces, &mut headers, message);
+        let sent = self.send(shared, message, headers, body);
+        let mut attempt = match tokio::time::timeout(self.answer, sent).await {
             Ok(attempt) => attempt,
             Err(_) => timed_out(self.answer),
         };
         attempt.took = began.elapsed();
+        trace::attempted(span, &attempt);
         attempt
     }
 
-    async fn send(&self, shared: &Shared, message: &Message, body: Bytes) -> Attempt {
+    async fn send(&self, shared: &Shared, message: &Message, mut headers: HeaderMap, body: Bytes) -> Attempt {
         let mut url = match Url::parse(&message.call.uri) {
             Ok(url) => url,
             Err(error) => return refused(format!("{:?} is not a URL: {error}", message.call.uri)),
         };
-        let mut headers = message.call.headers.clone();
-        headers.insert(hops::HOPS_HEADER, hops::value(message.hops));
         for _ in 0..=self.redirects {
             if self.public_only
                 && let Err(error) = private::check(&url)
@@ -169,6 +173,7 @@ async fn ended(shared: &Shared, mut response: Response) -> Attempt {
         answer: None,
         took: Duration::ZERO,
         recorded: false,
+        trace: None,
     }
 }
 

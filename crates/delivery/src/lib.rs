@@ -5,9 +5,10 @@
 //! * making: `dispatch` claims → `run` → `attempt` (a function) or `hosts` (a URL) or `batch` (several messages
 //!   in one call) → `conclude` (what becomes of it, by [`xebec_core::rules::retry`]) → queue
 //! * while it runs: `lease` keeps the claim, and hears of cancelling and of the end of the server
-//! * around it: `lanes` (how the queue serves whom), `results`, `sweep`, `metrics`
+//! * around it: `lanes` (how the queue serves whom), `backlog`, `results`, `sweep`, `metrics`, `trace`
 
 mod attempt;
+mod backlog;
 mod batch;
 mod batch_wire;
 mod bodies;
@@ -28,6 +29,7 @@ mod run;
 mod shared;
 mod submit;
 mod sweep;
+mod trace;
 mod wishes;
 
 pub use delivery::Delivery;

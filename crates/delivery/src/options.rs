@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 use xebec_core::ports::{
     blobs::Blobs, clock::Clock, control::Control, invoker::Invoker, queue::Queue, records::Records,
+    tracer::Traces,
 };
 
 /// What [`crate::Delivery`] is made of.
@@ -51,6 +52,8 @@ pub struct DeliveryOptions {
     pub forbid_private_destinations: bool,
     /// How often blobs are looked for that no message names.
     pub sweep: Duration,
+    /// Where the spans of accepting, attempts and results go.
+    pub traces: Traces,
 }
 
 impl Default for DeliveryOptions {
@@ -67,6 +70,7 @@ impl Default for DeliveryOptions {
             redirects: 5,
             forbid_private_destinations: false,
             sweep: Duration::from_secs(3600),
+            traces: Traces::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     conclude::Case,
     headers,
     shared::Shared,
+    trace,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -86,6 +87,7 @@ async fn message(
             headers.insert(name, headers::value(&result.field(field)));
         }
     }
+    trace::carry_on(result.attempt, result.case.message, &mut headers);
     let expires = expiry(shared, &lane, now);
     Ok(Some(Message {
         id,
@@ -106,8 +108,8 @@ fn address(shared: &Shared, result: &ResultOf<'_>, to: &Recipient) -> Option<(La
     let tenant = &result.function.tenant;
     match to {
         Recipient::Function(key) if key.tenant == *tenant => {
-            let view = shared.control.function(key);
-            let queue = view.map(|view| view.function.policy.delivery.queue).unwrap_or_default();
+            let taker = shared.control.peek(key);
+            let queue = taker.map(|taker| taker.policy.delivery.queue.clone()).unwrap_or_default();
             let queue = if queue.is_empty() { xebec_core::message::DEFAULT_QUEUE } else { &*queue };
             Some((Lane::function(queue, key), "/".to_owned()))
         }
@@ -136,7 +138,7 @@ fn address(shared: &Shared, result: &ResultOf<'_>, to: &Recipient) -> Option<(La
 /// Until when the result may begin, by the policy of the function that gets it.
 fn expiry(shared: &Shared, lane: &Lane, now: Timestamp) -> Option<Timestamp> {
     let Target::Function(key) = &lane.target else { return None };
-    let expiry = shared.control.function(key)?.function.policy.delivery.expiry_ms?;
+    let expiry = shared.control.peek(key)?.policy.delivery.expiry_ms?;
     let expiry = SignedDuration::from_millis(i64::try_from(expiry).unwrap_or(i64::MAX));
     now.checked_add(expiry).ok()
 }

@@ -36,11 +36,11 @@ pub(crate) async fn run(shared: &Shared, claim: Claim) {
             None => return put_off(shared, &mut lease, &claim.messages).await,
         },
     };
-    let view = shared.control.function(&function);
-    let policy = view.as_ref().map_or(&*OF_URLS, |view| &view.function.policy.delivery);
+    let deployed = shared.control.peek(&function);
+    let policy = deployed.as_ref().map_or(&*OF_URLS, |deployed| &deployed.policy.delivery);
     shared.lanes.ensure(&*shared.queue, &claim.lane, policy);
     if policy.batch.is_some() {
-        let limit = batch::limit(shared, view.as_ref()).await;
+        let limit = batch::limit(shared, deployed.as_deref()).await;
         Box::pin(batch::run(shared, &mut lease, &claim.messages, &function, policy, limit)).await;
     } else {
         each(shared, &mut lease, &claim.messages, Some(&function), policy).await;
@@ -114,6 +114,8 @@ async fn make(shared: &Shared, case: Case<'_>, begun: &AtomicBool) -> Result<Att
         hops: message.hops,
         attempt: attempt::number(&case.history),
         keep: if case.has_destinations() { shared.options.answer_bytes } else { 0 },
+        source: &message.source,
+        links: Vec::new(),
     };
     Ok(attempt::call(shared, plan).await)
 }

@@ -1,6 +1,6 @@
 //! Accepting a call.
 
-use crate::{headers, shared::Shared, wishes};
+use crate::{headers, shared::Shared, trace, wishes};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use std::{collections::HashMap, time::Duration};
@@ -57,9 +57,8 @@ impl Shared {
 
 /// Accepts a call; answers once it is on disk.
 pub(crate) async fn submit(shared: &Shared, submission: Submission) -> Result<Receipt, Error> {
-    let view =
-        shared.control.function(&submission.function).ok_or_else(|| no_function(&submission.function))?;
-    let function = view.function;
+    let function =
+        shared.control.peek(&submission.function).ok_or_else(|| no_function(&submission.function))?;
     let authorised = submission.principal.may_invoke(&function.key.tenant);
     if function.policy.visibility == Visibility::Authenticated && !authorised {
         return Err(forbidden("the function asks for a credential that may call it"));
@@ -95,6 +94,7 @@ pub(crate) async fn submit(shared: &Shared, submission: Submission) -> Result<Re
     let mut headers = head.headers;
     headers::drop_hop_by_hop(&mut headers);
     headers.remove(hops::HOPS_HEADER);
+    let span = trace::accepting(&shared.options.traces, &mut headers, &function.key, &submission.source);
     let uri = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let message = Message {
         id: submission.id,
@@ -114,7 +114,10 @@ pub(crate) async fn submit(shared: &Shared, submission: Submission) -> Result<Re
         hops,
         source: submission.source,
     };
-    let receipt = enqueue(shared, message).await?;
+    let queue = message.lane.queue.clone();
+    let receipt = enqueue(shared, message).await;
+    trace::accepted(span, &head.extensions, &function.key, &queue, &receipt);
+    let receipt = receipt?;
     if !receipt.duplicate {
         shared.metrics.accepted();
     }
@@ -147,10 +150,10 @@ async fn enqueue(shared: &Shared, message: Message) -> Result<Receipt, Error> {
 fn check_functions(shared: &Shared, destinations: &Destinations, authorised: bool) -> Result<(), Error> {
     for destination in destinations.on_success.iter().chain(&destinations.on_failure) {
         let Recipient::Function(key) = &destination.to else { continue };
-        let Some(view) = shared.control.function(key) else {
+        let Some(function) = shared.control.peek(key) else {
             return Err(Error::invalid("XB1011", format!("destination: there is no function {key}")));
         };
-        if view.function.policy.visibility == Visibility::Authenticated && !authorised {
+        if function.policy.visibility == Visibility::Authenticated && !authorised {
             return Err(forbidden("a destination asks for a credential that may call it"));
         }
     }

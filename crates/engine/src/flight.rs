@@ -1,6 +1,9 @@
 //! A call on its way. However it ends – answered, failed, given up, dropped – it is recorded here, once.
 
-use crate::{admit::Admitted, functions::Deployed, keep::Kept, pool::Instance, request::Sent};
+use crate::{
+    admit::Admitted, functions::Deployed, keep::Kept, pool::Instance, request::Sent, trace::CallTrace,
+};
+use http::HeaderMap;
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 use tokio::time::Instant;
 use xebec_core::{
@@ -28,6 +31,8 @@ pub(crate) struct Flight {
     pub(crate) kept: Option<Kept>,
     pub(crate) response_bytes: u64,
     span: tracing::Span,
+    /// Where it is traced.
+    pub(crate) trace: Option<Box<CallTrace>>,
     over: bool,
 }
 
@@ -39,6 +44,7 @@ impl Flight {
             function = %call.function,
             outcome = tracing::field::Empty,
         );
+        let trace = CallTrace::of(&admitted.shared.options.traces, call);
         Self {
             admitted,
             deployed,
@@ -55,18 +61,22 @@ impl Flight {
             kept: None,
             response_bytes: 0,
             span,
+            trace,
             over: false,
         }
     }
 
-    /// It has a slot and is sent.
-    pub(crate) fn begin(&mut self, instance: Arc<Instance>, cold: bool) {
+    /// It has a slot and is sent with these headers.
+    pub(crate) fn begin(&mut self, instance: Arc<Instance>, cold: bool, headers: &mut HeaderMap) {
         let now = Instant::now();
         self.timing.cold |= cold;
         self.timing.wait_us = micros(now - self.entered);
         self.sent = Some(now);
         instance.lines.call_began(self.id);
         self.instance = Some(instance);
+        if let Some(trace) = &mut self.trace {
+            trace.sends(&self.deployed.function.key.name, headers);
+        }
     }
 
     /// It was not sent after all: the instance could not take it.
@@ -74,6 +84,9 @@ impl Flight {
         self.sent = None;
         if let Some(instance) = self.instance.take() {
             instance.lines.call_ended(self.id);
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.take_back();
         }
     }
 
@@ -83,6 +96,11 @@ impl Flight {
         if let Some(sent) = self.sent {
             self.timing.first_byte_us = micros(sent.elapsed());
         }
+    }
+
+    /// Whether its caller waits for it.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.attempt == 0
     }
 
     /// When it was sent.
@@ -120,6 +138,9 @@ impl Flight {
         }
         self.admitted.active.series.ended(&outcome, took);
         self.log(&outcome, took, message.as_deref());
+        if let Some(trace) = self.trace.take() {
+            trace.end(self, &outcome, message.as_deref());
+        }
         let record = InvocationRecord {
             id: self.id,
             function: self.deployed.function.key.clone(),
@@ -166,7 +187,12 @@ impl Flight {
 
     /// The platform let it down.
     pub(crate) fn refuse(self, fault: PlatformFault, message: impl Into<String>) -> Box<InvokeError> {
-        self.fail(Outcome::PlatformError(fault), message)
+        let mut error = self.fail(Outcome::PlatformError(fault), message);
+        if matches!(fault, PlatformFault::Overloaded | PlatformFault::Unavailable) {
+            // Whoever is turned away is told when to come again; who knows better says so.
+            error.retry_after = Some(Duration::from_secs(1));
+        }
+        error
     }
 
     /// What an instance's end means for it.

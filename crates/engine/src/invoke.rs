@@ -71,7 +71,7 @@ impl Engine {
         }
         if let Err(refused) = flight.admitted.check(&flight.deployed, now) {
             let mut error = flight.refuse(PlatformFault::Overloaded, refused.message);
-            error.retry_after = refused.retry_after;
+            error.retry_after = refused.retry_after.or(error.retry_after);
             return Err(error);
         }
         let revision = match invocation.revision {
@@ -121,7 +121,9 @@ impl Engine {
                 flight.request = sent;
                 prepared = true;
             }
-            let lease = match pool.acquire(until).await {
+            let function = &flight.deployed.function.key.name;
+            let trace = flight.trace.as_mut().and_then(|trace| trace.waits(function));
+            let lease = match pool.acquire(until, trace).await {
                 Ok(lease) => lease,
                 Err(NoSlot::Closed) => continue,
                 Err(none) => {
@@ -134,7 +136,7 @@ impl Engine {
             let Some((instance, slot)) = lease.take() else {
                 return Err(flight.refuse(PlatformFault::Internal, "a slot was lost"));
             };
-            flight.begin(instance.clone(), cold);
+            flight.begin(instance.clone(), cold, request.headers_mut());
             match send(&flight, &instance, slot, request, &limits.clocks, until).await {
                 Ok(head) => {
                     flight.answered(head.response.status().as_u16());
@@ -180,15 +182,11 @@ fn without_slot(flight: Flight, none: NoSlot) -> Box<InvokeError> {
     match none {
         NoSlot::Full(queue) => {
             let message = format!("{queue} callers wait for this function already");
-            let mut error = flight.refuse(PlatformFault::Overloaded, message);
-            error.retry_after = Some(Duration::from_secs(1));
-            error
+            flight.refuse(PlatformFault::Overloaded, message)
         }
         NoSlot::Late(patience) => {
             let message = format!("no instance took the call within {patience:?}");
-            let mut error = flight.refuse(PlatformFault::Overloaded, message);
-            error.retry_after = Some(Duration::from_secs(1));
-            error
+            flight.refuse(PlatformFault::Overloaded, message)
         }
         NoSlot::Failed(failure) => without_instance(flight, &failure),
         // Asked again by the caller of this.
@@ -209,7 +207,7 @@ fn without_instance(flight: Flight, failure: &Failure) -> Box<InvokeError> {
     };
     let mut error = flight.fail(outcome, message);
     error.log_tail.clone_from(&failure.tail);
-    error.retry_after = failure.retry_after;
+    error.retry_after = failure.retry_after.or(failure.overloaded.then_some(Duration::from_secs(1)));
     error
 }
 

@@ -3,6 +3,7 @@
 mod delivery;
 mod queue;
 mod records;
+mod telemetry;
 
 pub(crate) use queue::Queue;
 pub(crate) use records::History;
@@ -18,6 +19,7 @@ use xebec_api_native::wire::{Bytes, Span};
 use xebec_core::{environment::Environment, policy::TenantQuota};
 use xebec_delivery::DeliveryOptions;
 use xebec_environments::ImageRule;
+use xebec_telemetry::TelemetryOptions;
 
 /// Where the server listens unless told otherwise.
 pub(crate) const LISTEN: &str = "127.0.0.1:8080";
@@ -34,6 +36,7 @@ pub(crate) struct File {
     share_host_network: Option<bool>,
     drain: Option<Span>,
     code_size: Option<Bytes>,
+    instances_memory: Option<Bytes>,
     tls: FileTls,
     queue: Option<String>,
     #[serde(rename = "async")]
@@ -41,6 +44,7 @@ pub(crate) struct File {
     nats: queue::FileNats,
     records: records::FileRecords,
     logs: records::FileLogs,
+    telemetry: telemetry::FileTelemetry,
     tenants: BTreeMap<String, TenantQuota>,
     images: Vec<ImageRule>,
     environments: Vec<Environment>,
@@ -100,6 +104,9 @@ pub(crate) struct Options {
     /// The largest code archive [default: 256MiB]
     #[arg(long, env = "XEBEC_CODE_SIZE", value_name = "BYTES")]
     pub(crate) code_size: Option<Bytes>,
+    /// Memory of all instances together, by their limits [default: as much as they ask for]
+    #[arg(long, env = "XEBEC_INSTANCES_MEMORY", value_name = "BYTES")]
+    pub(crate) instances_memory: Option<Bytes>,
     /// How log lines are written
     #[arg(long, env = "XEBEC_LOG_FORMAT", value_enum, default_value_t)]
     pub(crate) log_format: LogFormat,
@@ -138,9 +145,11 @@ pub(crate) struct Config {
     pub(crate) tls: Tls,
     pub(crate) drain: Duration,
     pub(crate) code_bytes: u64,
+    pub(crate) instances_bytes: Option<u64>,
     pub(crate) queue: Queue,
     pub(crate) delivery: DeliveryOptions,
     pub(crate) history: History,
+    pub(crate) telemetry: TelemetryOptions,
     pub(crate) tenants: BTreeMap<String, TenantQuota>,
     pub(crate) images: Vec<ImageRule>,
     pub(crate) environments: Vec<Environment>,
@@ -176,12 +185,14 @@ impl Config {
             tls,
             drain: options.drain.or(file.drain).map_or(Duration::from_secs(30), |span| span.0),
             code_bytes: options.code_size.or(file.code_size).map_or(256 << 20, |bytes| bytes.0),
+            instances_bytes: options.instances_memory.or(file.instances_memory).map(|bytes| bytes.0),
             delivery: file.delivery.decide()?,
             queue: Queue::decide(
                 options.queue.as_deref().or(file.queue.as_deref()),
                 file.nats.monitored_at(&options.nats_monitoring),
             )?,
             history: History::decide(&file.records, &file.logs),
+            telemetry: file.telemetry.decide()?,
             tenants: file.tenants,
             images: file.images,
             environments: file.environments,

@@ -201,6 +201,10 @@ async fn serve(pool: &Arc<Pool>, instance: &Arc<Instance>) -> String {
         exit = &mut exited => return ended(pool, instance, exit),
         _ = timeout(last_call, done) => {}
     }
+    if let Some(active) = pool.active.upgrade() {
+        // What it used since it was last measured would be lost with it.
+        active.measure_instance(&pool.shared, instance).await;
+    }
     let grace = pool.shared.options.stop_grace;
     if let Some(session) = instance.session() {
         tokio::select! {

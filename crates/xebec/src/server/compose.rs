@@ -25,7 +25,7 @@ use xebec_core::{
         store::Store,
     },
 };
-use xebec_delivery::{Delivery, DeliveryParts};
+use xebec_delivery::{Delivery, DeliveryOptions, DeliveryParts};
 use xebec_driver_docker::{DockerDriver, DockerOptions};
 use xebec_driver_wasm::{WasmDriver, WasmOptions};
 use xebec_engine::{Engine, EngineOptions, EngineParts};
@@ -33,6 +33,7 @@ use xebec_environments::Table;
 use xebec_gateway::{Gateway, GatewayOptions, GatewayParts, KeyRing, installation_token};
 use xebec_schedules::Schedules;
 use xebec_store_sqlite::{DataDirectory, SqliteStore};
+use xebec_telemetry::Telemetry;
 
 /// Everything, put together but not serving yet.
 pub(super) struct Composed {
@@ -40,6 +41,7 @@ pub(super) struct Composed {
     pub(super) delivery: Arc<Delivery>,
     pub(super) schedules: Arc<Schedules>,
     pub(super) gateway: Gateway,
+    pub(super) telemetry: Arc<Telemetry>,
     pub(super) stopping: Arc<AtomicBool>,
     pub(super) token: String,
     /// The host in URLs that people can use.
@@ -47,6 +49,7 @@ pub(super) struct Composed {
 }
 
 pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
+    let telemetry = Arc::new(Telemetry::new(config.telemetry.clone())?);
     let directory = DataDirectory::open(&config.data_directory)?;
     let data = directory.path();
     let store: Arc<dyn Store> =
@@ -68,9 +71,11 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
         options: EngineOptions {
             quotas: config.tenants.iter().map(|(name, quota)| (Tenant::new(name), quota.clone())).collect(),
             max_code_bytes: config.code_bytes,
+            max_memory_bytes: config.instances_bytes,
             record_retention: config.history.records,
             log_retention: config.history.logs,
             keep_requests: config.history.keep_requests,
+            traces: telemetry.traces(),
             ..EngineOptions::default()
         },
     });
@@ -89,7 +94,8 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
     let clock = Arc::new(SystemClock);
     let openfaas =
         OpenFaas::new(Arc::clone(&control), Arc::clone(&invoker), xebec_api_openfaas::Options::default())
-            .with_keys(keys.clone(), &secret_key);
+            .with_keys(keys.clone(), &secret_key)
+            .with_steps();
     let delivery = Arc::new(Delivery::new(DeliveryParts {
         queue: Arc::clone(&queue),
         blobs: Arc::clone(&bodies) as Arc<dyn Blobs>,
@@ -97,7 +103,7 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
         control: Arc::clone(&control),
         records: engine.records_port(),
         clock: clock.clone(),
-        options: config.delivery.clone(),
+        options: DeliveryOptions { traces: telemetry.traces(), ..config.delivery.clone() },
     })?);
     let deliveries: Arc<dyn Deliveries> = Arc::clone(&delivery) as Arc<dyn Deliveries>;
     let schedules = Arc::new(Schedules::new(xebec_schedules::Parts {
@@ -128,6 +134,7 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
         metrics: vec![Arc::new(move |out: &mut String| {
             counted.metrics(out);
             delivered.metrics(out);
+            exported.metrics(out);
         })],
         options: GatewayOptions {
             listen,
@@ -136,10 +143,13 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
             strict,
             hosts: config.hosts.clone(),
             grace: config.drain,
+            traces: telemetry.traces(),
+            durations: telemetry.exports_metrics(),
             ..GatewayOptions::default()
         },
     })?;
-    Ok(Composed { engine, delivery, schedules, gateway, stopping, token, url_host })
+    telemetry.start(gateway.metrics());
+    Ok(Composed { engine, delivery, schedules, gateway, telemetry, stopping, token, url_host })
 }
 
 /// What drivers and environments would find on this machine, without a server.

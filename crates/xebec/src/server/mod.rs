@@ -24,9 +24,13 @@ use xebec_delivery::Delivery;
 use xebec_engine::Engine;
 use xebec_gateway::Served;
 use xebec_schedules::Schedules;
+use xebec_telemetry::Telemetry;
 
 /// How long instances get to end once no calls are in flight any more.
 const INSTANCES_END: Duration = Duration::from_secs(10);
+
+/// How long what waits to be exported may take, after all else has ended.
+const EXPORT_ENDS: Duration = Duration::from_secs(5);
 
 /// A running server.
 pub(crate) struct Server {
@@ -36,6 +40,7 @@ pub(crate) struct Server {
     engine: Arc<Engine>,
     delivery: Arc<Delivery>,
     schedules: Arc<Schedules>,
+    telemetry: Arc<Telemetry>,
     drain: Duration,
     stopping: Arc<AtomicBool>,
     stop: oneshot::Sender<()>,
@@ -45,7 +50,7 @@ pub(crate) struct Server {
 impl Server {
     /// Opens the state, resumes what is deployed, and serves. When this returns, calls are answered.
     pub(crate) async fn start(config: Config) -> Result<Self, Failure> {
-        let Composed { engine, delivery, schedules, gateway, stopping, token, url_host } =
+        let Composed { engine, delivery, schedules, gateway, telemetry, stopping, token, url_host } =
             compose::compose(&config).await?;
         let readiness = gateway.readiness();
         let bound = gateway.bind().await?;
@@ -62,7 +67,19 @@ impl Server {
         schedules.start().await?;
         readiness.set_ready();
         let (data_directory, drain) = (config.data_directory, config.drain);
-        Ok(Self { url, token, data_directory, engine, delivery, schedules, drain, stopping, stop, serving })
+        Ok(Self {
+            url,
+            token,
+            data_directory,
+            engine,
+            delivery,
+            schedules,
+            telemetry,
+            drain,
+            stopping,
+            stop,
+            serving,
+        })
     }
 
     /// Where it is reached.
@@ -94,5 +111,6 @@ impl Server {
             tracing::error!(%panic, "the gateway ended by a defect");
         }
         self.engine.shutdown(INSTANCES_END).await;
+        self.telemetry.shutdown(EXPORT_ENDS).await;
     }
 }

@@ -200,7 +200,7 @@ pub fn signal(pid: u32, signal: &str) {
 /// Nothing of the test's own environment shall decide what the binary does.
 pub fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("XEBEC_") {
+        if ["XEBEC_", "OTEL_"].iter().any(|ours| name.to_string_lossy().starts_with(ours)) {
             command.env_remove(name);
         }
     }

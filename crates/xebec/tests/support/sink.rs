@@ -41,6 +41,8 @@ pub enum Reply {
     Hang(Duration),
     /// Closes the connection with a reset.
     Reset,
+    /// Says these bytes and closes the connection.
+    Raw(Vec<u8>),
 }
 
 /// The server. It ends with the test's process.
@@ -125,6 +127,9 @@ fn serve(stream: TcpStream, kept: &Mutex<Vec<Arrived>>, answer: &Answer) -> std:
             Reply::Hang(time) => {
                 std::thread::sleep(time);
                 return Ok(());
+            }
+            Reply::Raw(bytes) => {
+                return reader.get_mut().write_all(&bytes);
             }
             Reply::Reset => {
                 // Closing without lingering is a reset.
