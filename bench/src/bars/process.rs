@@ -7,31 +7,69 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// This program's web server, run directly: no sandbox, nothing in front.
+/// A web server run directly: no sandbox, nothing in front. It says its port.
 pub(super) struct Direct {
     child: Child,
     pub(super) port: u16,
 }
 
 impl Direct {
+    /// This program's own.
     pub(super) fn start(own: &Path) -> Result<Self, String> {
-        let mut child = Command::new(own)
-            .args(["serve", "--port", "0"])
+        Self::run(own, &["serve", "--port", "0"])
+    }
+
+    pub(super) fn run(program: &Path, arguments: &[&str]) -> Result<Self, String> {
+        let mut child = Command::new(program)
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(|error| format!("cannot start {}: {error}", own.display()))?;
+            .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
         let mut line = String::new();
         if let Some(stdout) = child.stdout.take() {
             BufReader::new(stdout).read_line(&mut line).map_err(|error| error.to_string())?;
         }
         let port = line.trim().parse();
         let mut direct = Self { child, port: 0 };
-        direct.port = port.map_err(|_| format!("the direct server said {line:?}, not its port"))?;
+        direct.port = port.map_err(|_| format!("{} said {line:?}, not its port", program.display()))?;
         Ok(direct)
     }
 
     pub(super) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/", self.port)
+    }
+}
+
+/// A web server and a reverse proxy of Go's standard library, compiled here and now.
+pub(super) struct Go {
+    directory: tempfile::TempDir,
+}
+
+impl Go {
+    pub(super) fn build() -> Result<Self, String> {
+        let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+        std::fs::write(directory.path().join("peer.go"), include_str!("peer.go"))
+            .map_err(|error| error.to_string())?;
+        let output = Command::new("go")
+            .args(["build", "-o", "peer", "peer.go"])
+            .current_dir(&directory)
+            .env("GO111MODULE", "off")
+            .output()
+            .map_err(|_| "Go is not installed")?;
+        if !output.status.success() {
+            return Err(format!("go build failed: {}", String::from_utf8_lossy(&output.stderr).trim()));
+        }
+        Ok(Self { directory })
+    }
+
+    /// A web server that says hello.
+    pub(super) fn server(&self) -> Result<Direct, String> {
+        Direct::run(&self.directory.path().join("peer"), &[])
+    }
+
+    /// A proxy in front of `url`.
+    pub(super) fn proxy(&self, url: &str) -> Result<Direct, String> {
+        Direct::run(&self.directory.path().join("peer"), &[url])
     }
 }
 
