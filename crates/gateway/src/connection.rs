@@ -4,13 +4,20 @@ use crate::{
     gateway::Shared,
     io::{Io, Stream, farewell},
     refusal::Refusal,
+    rounds::Rounds,
     service,
     state::{ConnectionState, Place, Wish},
     watch::{Verdict, Watch},
 };
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Instant};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
 use tokio::{net::TcpStream, time::MissedTickBehavior};
 use tokio_rustls::TlsAcceptor;
 
@@ -74,7 +81,7 @@ async fn speak_http(shared: &Arc<Shared>, stream: Stream, state: Arc<ConnectionS
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watch = Watch::new(Instant::now());
     let mut draining = false;
-    let ended = poll_fn(|cx| {
+    let mut step = |cx: &mut Context<'_>| {
         match state.wish(cx) {
             Wish::Serve => {}
             Wish::Drain if draining => {}
@@ -93,8 +100,9 @@ async fn speak_http(shared: &Arc<Shared>, stream: Stream, state: Arc<ConnectionS
             }
         }
         connection.as_mut().poll(cx)
-    })
-    .await;
+    };
+    let rounds = Rounds::new();
+    let ended = poll_fn(|cx| rounds.poll(cx, &mut step)).await;
     if let Err(error) = ended {
         tracing::debug!(peer = %state.peer, %error, "a connection ended early");
     }

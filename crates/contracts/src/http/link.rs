@@ -17,6 +17,7 @@ use std::{
     pin::pin,
     task::{Context, Poll, Waker},
 };
+use tokio::task::coop::unconstrained;
 use xebec_core::{Body, ports::instance::Connection};
 
 type Driver = http1::Connection<TokioIo<Connection>, Body>;
@@ -40,16 +41,19 @@ impl Link {
         &mut self,
         request: ::http::Request<Body>,
     ) -> Result<::http::Response<Incoming>, TrySendError<::http::Request<Body>>> {
-        let mut answer = pin!(self.sender.try_send_request(request));
+        // Unconstrained, since to be told to come again later needs somebody to be woken, too.
+        let mut answer = pin!(unconstrained(self.sender.try_send_request(request)));
         poll_fn(|cx| {
+            // The answer comes from the driver alone, in this task: it has nobody to wake.
+            let mut nobody = Context::from_waker(Waker::noop());
             // The driver first: what it gets is there for the answer in the same poll.
             self.ended |= poll_driver(&mut self.driver, self.ended, cx).is_ready();
-            match answer.as_mut().poll(cx) {
+            match answer.as_mut().poll(&mut nobody) {
                 Poll::Pending if self.ended => {
                     // The connection went before it took the request, which only comes back when the
                     // driver goes, too.
                     self.driver = None;
-                    answer.as_mut().poll(cx)
+                    answer.as_mut().poll(&mut nobody)
                 }
                 answer => answer,
             }
