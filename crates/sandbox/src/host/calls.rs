@@ -37,6 +37,16 @@ impl<R> Waiting<R> {
         pack: impl FnOnce(u64) -> io::Result<Vec<u8>>,
         descriptors: &[BorrowedFd<'_>],
     ) -> io::Result<Answered<R>> {
+        answered(self.send(link, pack, descriptors).await?).await
+    }
+
+    /// Sends what `pack` makes of a number; [`answered`] waits for the answer to it.
+    pub(super) async fn send(
+        &self,
+        link: &Link,
+        pack: impl FnOnce(u64) -> io::Result<Vec<u8>>,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<oneshot::Receiver<Answered<R>>> {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let message = pack(serial)?;
         let (sender, answer) = oneshot::channel();
@@ -48,11 +58,7 @@ impl<R> Waiting<R> {
         let unsent = Unsent { waiting: self, serial };
         link.send(&message, descriptors).await?;
         std::mem::forget(unsent);
-        match tokio::time::timeout(ANSWER_DEADLINE, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within 20 s")),
-        }
+        Ok(answer)
     }
 
     fn forget(&self, serial: u64) {
@@ -73,6 +79,15 @@ impl<R> Waiting<R> {
     /// No answers will come any more.
     pub(super) fn close(&self) {
         self.senders.lock().take();
+    }
+}
+
+/// Waits for an answer. Fails with `BrokenPipe` when the other side is gone.
+pub(super) async fn answered<R>(answer: oneshot::Receiver<Answered<R>>) -> io::Result<Answered<R>> {
+    match tokio::time::timeout(ANSWER_DEADLINE, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within 20 s")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The link to a sandbox's starter.
 
-use super::calls::Waiting;
+use super::calls::{Waiting, answered};
 use crate::{
     channel::{Link, Receiver},
     wire::start::{StarterWord, Step, pack_adopt, pack_allow, pack_kill},
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     io,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     path::Path,
     sync::Arc,
 };
@@ -90,14 +90,20 @@ impl Starter {
         })
     }
 
-    /// Starts a process; `pack` writes the message for a number. Fails with `BrokenPipe` when the starter is
-    /// gone.
+    /// Starts a process with its ends of streams and what else it is given; `pack` writes the message for a
+    /// number. Fails with `BrokenPipe` when the starter is gone.
     pub(super) async fn start(
         &self,
         pack: impl FnOnce(u64) -> io::Result<Vec<u8>>,
-        descriptors: &[BorrowedFd<'_>],
+        ends: Vec<OwnedFd>,
+        further: &[Arc<OwnedFd>],
     ) -> io::Result<Result<Started, (Step, i32)>> {
-        Ok(self.waiting.ask(&self.link, pack, descriptors).await?.0)
+        let descriptors: Vec<_> =
+            ends.iter().map(AsFd::as_fd).chain(further.iter().map(|each| each.as_fd())).collect();
+        let answer = self.waiting.send(&self.link, pack, &descriptors).await?;
+        // At once, so that the end of its output is seen with its last bytes.
+        drop(ends);
+        Ok(answered(answer).await?.0)
     }
 
     /// Ends a process and what it started.
@@ -124,34 +130,38 @@ impl Starter {
     pub(super) async fn read(self: Arc<Self>) {
         let mut receiver = Receiver::new();
         while let Ok(Some(message)) = self.link.receive(&mut receiver).await {
-            let Some(word) = StarterWord::unpack(&message.body) else { break };
-            match word {
-                StarterWord::Started { serial, pid } => {
-                    let (sender, exit) = oneshot::channel();
-                    if let Some(running) = self.running.lock().as_mut() {
-                        running.insert(pid, sender);
-                    }
-                    let starter = Arc::clone(&self);
-                    let started = Started { pid, starter, exit: Some(exit), leftovers: true };
-                    // Where nobody waits for it any more, dropping it kills it.
-                    self.waiting.resolve(serial, (Ok(started), Vec::new()));
-                }
-                StarterWord::Failed { serial, step, errno } => {
-                    self.waiting.resolve(serial, (Err((step, errno)), Vec::new()));
-                }
-                StarterWord::Exited { pid, status, leftovers } => {
-                    let sender = self.running.lock().as_mut().and_then(|running| running.remove(&pid));
-                    if let Some(sender) = sender
-                        && sender.send(Exited { status, leftovers }).is_err()
-                        && leftovers
-                    {
-                        // Its handle was dropped before the exit was known.
-                        self.kill(pid);
-                    }
-                }
-            }
+            let Some(words) = StarterWord::unpack_all(&message.body) else { break };
+            words.into_iter().for_each(|word| self.hear(word));
         }
         self.waiting.close();
         self.running.lock().take();
+    }
+
+    fn hear(self: &Arc<Self>, word: StarterWord) {
+        match word {
+            StarterWord::Started { serial, pid } => {
+                let (sender, exit) = oneshot::channel();
+                if let Some(running) = self.running.lock().as_mut() {
+                    running.insert(pid, sender);
+                }
+                let starter = Arc::clone(self);
+                let started = Started { pid, starter, exit: Some(exit), leftovers: true };
+                // Where nobody waits for it any more, dropping it kills it.
+                self.waiting.resolve(serial, (Ok(started), Vec::new()));
+            }
+            StarterWord::Failed { serial, step, errno } => {
+                self.waiting.resolve(serial, (Err((step, errno)), Vec::new()));
+            }
+            StarterWord::Exited { pid, status, leftovers } => {
+                let sender = self.running.lock().as_mut().and_then(|running| running.remove(&pid));
+                if let Some(sender) = sender
+                    && sender.send(Exited { status, leftovers }).is_err()
+                    && leftovers
+                {
+                    // Its handle was dropped before the exit was known.
+                    self.kill(pid);
+                }
+            }
+        }
     }
 }

@@ -64,6 +64,9 @@ pub(crate) fn run(socket: OwnedFd, fence: Option<Fence>) -> io::Result<()> {
     // Signals to every process inside are not for the starter. What it starts begins with none blocked.
     SigSet::all().thread_block()?;
     heed_all_signals()?;
+    // What its parent leaves behind comes to us. So to have no children means that nothing was left, which is
+    // much cheaper to ask than to look at every process there is.
+    confine::adopt_orphans()?;
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     let children = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
@@ -83,12 +86,12 @@ pub(crate) fn run(socket: OwnedFd, fence: Option<Fence>) -> io::Result<()> {
         };
         if ended {
             while let Ok(Some(_)) = children.read_signal() {}
-            starter.reap()?;
+            starter.tell_exits()?;
         }
         if heard {
             let Some(message) = receiver.receive(&starter.socket)? else { return Ok(()) };
             if let Some(call) = StarterCall::unpack(&message.body) {
-                starter.answer(call, &message.descriptors)?;
+                starter.answer(call, message.descriptors)?;
             }
         }
     }
@@ -111,20 +114,25 @@ fn reserve_low_descriptors(socket: OwnedFd) -> io::Result<OwnedFd> {
 }
 
 impl Starter {
-    fn answer(&mut self, call: StarterCall, descriptors: &[OwnedFd]) -> io::Result<()> {
+    fn answer(&mut self, call: StarterCall, descriptors: Vec<OwnedFd>) -> io::Result<()> {
         match call {
             StarterCall::Start(start) => {
                 let serial = start.serial;
                 if let Err(error) = self.close_fence() {
                     let errno = error.raw_os_error().unwrap_or(libc::EPERM);
-                    return self.say(StarterWord::Failed { serial, step: Step::Fork, errno });
+                    return self.say(&[StarterWord::Failed { serial, step: Step::Fork, errno }]);
                 }
-                match self.vfork.start(&start, descriptors) {
+                match self.vfork.start(&start, &descriptors) {
                     Ok(pid) => {
                         self.running.insert(pid);
-                        self.say(StarterWord::Started { serial, pid })
+                        // Before we say anything: once the program has ended, its output has, too.
+                        drop(descriptors);
+                        // It may have ended before it was our turn again: then the server hears both at once.
+                        let mut words = vec![StarterWord::Started { serial, pid }];
+                        self.reap(&mut words);
+                        self.say(&words)
                     }
-                    Err((step, errno)) => self.say(StarterWord::Failed { serial, step, errno }),
+                    Err((step, errno)) => self.say(&[StarterWord::Failed { serial, step, errno }]),
                 }
             }
             StarterCall::Kill { pid } => {
@@ -153,24 +161,34 @@ impl Starter {
         Ok(())
     }
 
-    fn say(&self, word: StarterWord) -> io::Result<()> {
-        match channel::send(self.socket.as_fd(), &word.pack(), &[]) {
+    fn say(&self, words: &[StarterWord]) -> io::Result<()> {
+        if words.is_empty() {
+            return Ok(());
+        }
+        match channel::send(self.socket.as_fd(), &StarterWord::pack_all(words), &[]) {
             // The server went away: the next receive says so.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other,
         }
     }
 
-    fn reap(&mut self) -> io::Result<()> {
+    fn tell_exits(&mut self) -> io::Result<()> {
+        let mut words = Vec::new();
+        self.reap(&mut words);
+        self.say(&words)
+    }
+
+    /// Reaps what has ended, and adds what is to be said of it.
+    fn reap(&mut self, words: &mut Vec<StarterWord>) {
         let mut ended = Vec::new();
-        reap_all(|pid, status| ended.push((pid, status)));
+        let any_left = reap_all(|pid, status| ended.push((pid, status)));
         for (pid, status) in ended {
             if self.running.remove(&pid) {
-                let leftovers = self.leftovers(pid);
-                self.say(StarterWord::Exited { pid, status, leftovers })?;
+                // What it left running would be a child of ours now.
+                let leftovers = any_left && self.leftovers(pid);
+                words.push(StarterWord::Exited { pid, status, leftovers });
             }
         }
-        Ok(())
     }
 
     /// Whether something that the process started may still run.
@@ -204,7 +222,7 @@ impl Starter {
                 let _ = kill(Pid::from_raw(member), Signal::SIGKILL);
             }
             // So that children of ours do not look alive; their exit is told as any other.
-            let _ = self.reap();
+            let _ = self.tell_exits();
         }
         // Whatever hid from `/proc`. Only now: while its root lives, a tree holds together.
         if self.running.contains(&pid) || self.adopted.contains(&pid) {

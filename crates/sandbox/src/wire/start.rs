@@ -199,13 +199,29 @@ pub(crate) enum Step {
 }
 
 impl StarterWord {
-    pub(crate) fn pack(self) -> [u8; 17] {
+    const BYTES: usize = 17;
+
+    /// Packs some words into one message.
+    pub(crate) fn pack_all(words: &[Self]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.pack()).collect()
+    }
+
+    /// Unpacks a message; `None` if it is none.
+    pub(crate) fn unpack_all(bytes: &[u8]) -> Option<Vec<Self>> {
+        let (words, rest) = bytes.as_chunks::<{ Self::BYTES }>();
+        if words.is_empty() || !rest.is_empty() {
+            return None;
+        }
+        words.iter().map(Self::unpack).collect()
+    }
+
+    fn pack(self) -> [u8; Self::BYTES] {
         let (kind, a, b, c) = match self {
             Self::Started { serial, pid } => (1u8, serial, pid, 0),
             Self::Failed { serial, step, errno } => (2, serial, errno, step as i32),
             Self::Exited { pid, status, leftovers } => (3, u64::from(leftovers), pid, status),
         };
-        let mut bytes = [0; 17];
+        let mut bytes = [0; Self::BYTES];
         bytes[0] = kind;
         bytes[1..9].copy_from_slice(&a.to_le_bytes());
         bytes[9..13].copy_from_slice(&b.to_le_bytes());
@@ -213,8 +229,7 @@ impl StarterWord {
         bytes
     }
 
-    pub(crate) fn unpack(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; 17] = bytes.try_into().ok()?;
+    fn unpack(bytes: &[u8; Self::BYTES]) -> Option<Self> {
         let a = u64::from_le_bytes(bytes[1..9].try_into().ok()?);
         let b = i32::from_le_bytes(bytes[9..13].try_into().ok()?);
         let c = i32::from_le_bytes(bytes[13..17].try_into().ok()?);
@@ -267,13 +282,14 @@ mod tests {
 
     #[test]
     fn words_survive_the_way() {
-        for word in [
+        let words = [
             StarterWord::Started { serial: 7, pid: 3 },
             StarterWord::Failed { serial: 7, step: Step::Program, errno: 2 },
             StarterWord::Exited { pid: 3, status: 256, leftovers: true },
-        ] {
-            assert_eq!(StarterWord::unpack(&word.pack()), Some(word));
-        }
-        assert_eq!(StarterWord::unpack(b"?"), None);
+        ];
+        let bytes = StarterWord::pack_all(&words);
+        assert_eq!(StarterWord::unpack_all(&bytes).as_deref(), Some(words.as_slice()));
+        assert_eq!(StarterWord::unpack_all(&bytes[..20]), None);
+        assert_eq!(StarterWord::unpack_all(b""), None);
     }
 }
