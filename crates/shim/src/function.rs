@@ -180,20 +180,22 @@ impl Function {
         limit: Option<Duration>,
     ) -> Response<Body> {
         let forked = matches!(self.place, Place::Forked { .. });
-        let session = match &self.place {
+        let id = InvocationId::new();
+        let answered = match &self.place {
             Place::Files(files) => return serve_file(files.clone(), request, slot).await,
-            Place::Forked { session, .. } => session.clone(),
+            Place::Forked { session, .. } => within(limit, session.call(Call { id, slot, request })).await,
             Place::Served { session, path } => {
                 put_behind(path, request.uri_mut());
                 let mut opened = session.clone();
-                let opened = async { opened.wait_for(Option::is_some).await.ok().and_then(|it| it.clone()) };
-                match within(limit, opened).await {
-                    Some(Some(session)) => session,
-                    _ => return answers::timed_out(forked),
-                }
+                let answered = async {
+                    // Its sender lives as long as the shim does.
+                    let session = opened.wait_for(Option::is_some).await.ok()?.clone()?;
+                    Some(session.call(Call { id, slot, request }).await)
+                };
+                within(limit, answered).await.flatten()
             }
         };
-        match within(limit, session.call(Call { id: InvocationId::new(), slot, request })).await {
+        match answered {
             Some(Ok(response)) => response,
             Some(Err(error)) => answers::failed(error, forked),
             None => answers::timed_out(forked),

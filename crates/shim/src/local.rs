@@ -10,7 +10,7 @@ use rustix::process::Signal as Number;
 use std::{
     collections::BTreeMap,
     io::{self, Write as _},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     os::fd::OwnedFd,
     path::Path,
     sync::Arc,
@@ -84,7 +84,11 @@ impl InstanceIo for Local {
                 }
                 connected => connected,
             },
-            host => TcpStream::connect((host, *port)).await,
+            // A name that is not known yet may be known soon, as a server that does not listen yet may.
+            host => TcpStream::connect((host, *port)).await.map_err(|error| match host.parse::<IpAddr>() {
+                Ok(_) => error,
+                Err(_) => io::ErrorKind::ConnectionRefused.into(),
+            }),
         };
         match connected {
             Ok(stream) => {

@@ -136,7 +136,7 @@ fn streams_as_it_comes() {
 
 #[test]
 fn a_stream_of_events_may_last_longer_than_a_call() {
-    let watchdog = Watchdog::serving(&[("exec_timeout", "100ms"), ("write_timeout", "10m")]);
+    let watchdog = Watchdog::serving(&[("exec_timeout", "100ms")]);
     let mut connection = Connection::open(watchdog.port);
     connection.request("GET", "/stream", &["Accept: text/event-stream"], b"");
     assert_eq!(connection.head().status, 200);
@@ -149,7 +149,7 @@ fn a_stream_of_events_may_last_longer_than_a_call() {
 
 #[test]
 fn another_protocol() {
-    let watchdog = Watchdog::serving(&[("exec_timeout", "500ms"), ("write_timeout", "10m")]);
+    let watchdog = Watchdog::serving(&[]);
     let mut connection = Connection::open(watchdog.port);
     connection.request("GET", "/upgrade", &["Connection: Upgrade", "Upgrade: websocket"], b"");
     let head = connection.head();
@@ -167,13 +167,14 @@ fn a_call_that_lasts_too_long() {
     assert!(answer.header("x-duration-seconds").is_some());
     drop(watchdog);
 
-    let watchdog = Watchdog::serving(&[("exec_timeout", "10m"), ("write_timeout", "10m")]);
+    let watchdog = Watchdog::serving(&[]);
     assert_eq!(call(watchdog.port, "GET", "/hold", &["X-Timeout: 300ms"], b"").status, 504);
     drop(watchdog);
 
-    let watchdog = Watchdog::serving(&[("exec_timeout", "10m"), ("write_timeout", "300ms")]);
+    let watchdog = Watchdog::serving(&[("write_timeout", "300ms")]);
     let answer = call(watchdog.port, "GET", "/stream", &["Accept: text/event-stream"], b"");
-    assert!(!answer.is_whole, "{answer:?}");
+    // 504 where not even its head came in time.
+    assert!(!answer.is_whole || answer.status == 504, "{answer:?}");
     // The original closes the connection without a word, as soon as it is released.
     if !Kind::Of.is_original() {
         assert_eq!(get(watchdog.port, "/hold").status, 504);

@@ -134,6 +134,8 @@ impl Watchdog {
             .env("TMPDIR", folder.path())
             .env("port", port.to_string())
             .env("metrics_port", metrics_port.to_string())
+            // A machine that is busy runs into no limit but those that a test sets.
+            .envs(["exec_timeout", "read_timeout", "write_timeout"].map(|name| (name, "10m")))
             .envs(variables(folder.path(), &guest))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
