@@ -27,6 +27,7 @@ pub mod duration;
 pub mod http;
 mod in_flight;
 pub mod lines;
+mod one_connection;
 mod settings;
 pub mod stdio;
 pub mod wasi_http;

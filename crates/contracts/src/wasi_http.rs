@@ -8,6 +8,7 @@
 use crate::{
     AnswerError, Call, CallError, Contract, Opening, Session, StartError, broken_request,
     in_flight::{Counted, InFlight},
+    one_connection,
     settings::Settings,
 };
 use async_trait::async_trait;
@@ -46,18 +47,21 @@ impl Contract for WasiHttp {
 
     async fn open(&self, opening: Opening) -> Result<Arc<dyn Session>, StartError> {
         opening.slots.announce(opening.limits.concurrency.max(1));
-        Ok(Arc::new(WasiHttpSession { io: opening.io, in_flight: Arc::default() }))
+        let run_clock = opening.limits.clocks.run;
+        Ok(Arc::new(WasiHttpSession { io: opening.io, in_flight: Arc::default(), run_clock }))
     }
 }
 
 struct WasiHttpSession {
     io: Arc<dyn InstanceIo>,
     in_flight: Arc<InFlight>,
+    run_clock: Duration,
 }
 
 #[async_trait]
 impl Session for WasiHttpSession {
-    async fn call(&self, call: Call) -> Result<http::Response<Body>, CallError> {
+    async fn call(&self, mut call: Call) -> Result<http::Response<Body>, CallError> {
+        one_connection::leave_request(call.request.headers_mut());
         let place = Place { slot: Some(call.slot), _counted: self.in_flight.enter().0 };
         let (request, broken) = watched(call.request);
         let answered = self.io.request(request).await;
@@ -65,15 +69,25 @@ impl Session for WasiHttpSession {
             return Err(CallError::new(outcome, message));
         }
         match answered {
-            Ok(answer) => Ok(answer.map(|body| match body.replay() {
-                Some(_) => body,
-                None => Body::stream(Held { body, broken, place: Some(place) }),
-            })),
+            Ok(mut answer) => {
+                one_connection::leave_answer(answer.headers_mut());
+                Ok(answer.map(|body| match body.replay() {
+                    Some(_) => body,
+                    None => Body::stream(Held { body, broken, place: Some(place) }),
+                }))
+            }
             Err(error) => {
                 if matches!(error, IoError::Exited(_)) {
                     place.retire();
                 }
-                Err(CallError::new(outcome(&error), error.to_string()))
+                let message = match error {
+                    // The same clock runs above, and says so in these words.
+                    IoError::Interrupted => {
+                        format!("the function did not answer within {:?}", self.run_clock)
+                    }
+                    _ => error.to_string(),
+                };
+                Err(CallError::new(outcome(&error), message))
             }
         }
     }

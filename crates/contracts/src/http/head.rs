@@ -1,16 +1,13 @@
 //! What of a head is passed on: everything but what concerns one connection only.
 
+use crate::one_connection::{self, lists};
 use ::http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE},
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE},
 };
 use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
-use xebec_core::{Body, headers::named_by_connection};
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+use xebec_core::Body;
 
 /// Makes a request one for a server inside, over HTTP/1.1. Returns the client's side of an upgrade that it
 /// asks for.
@@ -18,12 +15,7 @@ pub(super) fn prepare_request(request: &mut Request<Body>) -> Option<OnUpgrade> 
     let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let headers = request.headers_mut();
     let protocol = wanted_protocol(headers);
-    let trailers = headers.get_all(TE).iter().any(|te| lists(te, "trailers"));
-    drop_hop_by_hop(headers);
-    headers.remove(PROXY_AUTHORIZATION);
-    if trailers {
-        headers.insert(TE, TRAILERS);
-    }
+    one_connection::leave_request(headers);
     let upgrade = on_upgrade.zip(protocol).map(|(on_upgrade, protocol)| {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
@@ -47,7 +39,7 @@ pub(super) fn prepare_response<B>(response: &mut Response<B>) {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return;
     }
-    drop_hop_by_hop(response.headers_mut());
+    one_connection::leave_answer(response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
 }
 
@@ -70,25 +62,6 @@ fn wanted_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     let protocol = headers.get(UPGRADE)?;
     let asked = headers.get_all(CONNECTION).iter().any(|value| lists(value, "upgrade"));
     (asked && !lists(protocol, "h2c")).then(|| protocol.clone())
-}
-
-/// Whether a comma-separated value has that item, whatever its case.
-fn lists(value: &HeaderValue, item: &str) -> bool {
-    value
-        .as_bytes()
-        .split(|byte| *byte == b',')
-        .any(|listed| listed.trim_ascii().eq_ignore_ascii_case(item.as_bytes()))
-}
-
-fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    for name in named_by_connection(headers) {
-        if name != HOST && name != CONTENT_LENGTH && name != "close" {
-            headers.remove(name);
-        }
-    }
-    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
-    }
 }
 
 /// hyper frames a body by its length, or in chunks – but takes `GET` and `HEAD` to have none when its length
