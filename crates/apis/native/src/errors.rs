@@ -40,7 +40,11 @@ pub fn status(kind: ErrorKind) -> StatusCode {
 
 /// The answer to a management call that failed.
 pub fn answer(error: &Error) -> Response<Body> {
-    json(status(error.kind), &body(error))
+    let mut response = json(status(error.kind), &body(error));
+    if error.kind == ErrorKind::Unavailable {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 /// The answer to a call that shall outlive its caller and was not accepted.
@@ -49,9 +53,6 @@ pub fn submission(error: &Error) -> Response<Body> {
     if error.code == "XB5003" {
         // As the same call gets it whose caller waits.
         *response.status_mut() = StatusCode::UNAUTHORIZED;
-    }
-    if error.kind == ErrorKind::Unavailable {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }
