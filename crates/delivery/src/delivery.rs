@@ -1,7 +1,8 @@
 //! Delivery as the binary and the doors see it.
 
 use crate::{
-    conclude, dispatch::dispatch, lanes, metrics, options::DeliveryParts, shared::Shared, submit, sweep,
+    backlog, conclude, dispatch::dispatch, lanes, metrics, options::DeliveryParts, shared::Shared, submit,
+    sweep,
 };
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -60,6 +61,8 @@ impl Delivery {
         tasks.around.push(tokio::spawn(async move { sweep::now_and_then(&shared).await }));
         let shared = self.shared.clone();
         tasks.around.push(tokio::spawn(async move { metrics::refresh(&shared).await }));
+        let shared = self.shared.clone();
+        tasks.around.push(tokio::spawn(async move { backlog::tell(&shared).await }));
     }
 
     /// Ends: claims nothing more, lets what runs end within `grace`, and hands the rest back to the queue.

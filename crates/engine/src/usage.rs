@@ -1,7 +1,11 @@
 //! What functions use: measured every few seconds while there are instances, when someone asks, and every
 //! second where scaling depends on it. Never on the way of a call.
 
-use crate::{active::Active, pool::Pool, shared::Shared};
+use crate::{
+    active::Active,
+    pool::{Instance, Pool},
+    shared::Shared,
+};
 use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use std::{
@@ -85,18 +89,21 @@ impl Active {
     }
 
     async fn measure_pool(&self, shared: &Shared, pool: &Arc<Pool>) -> (f64, u64) {
-        let asked = stream::iter(pool.instances()).map(|instance| async move {
-            let io = instance.io.get()?;
-            let usage = timeout(PATIENCE, io.usage()).await.ok().flatten()?;
-            let (used, cores) = instance.measured.lock().note(shared.now(), usage);
-            let nanoseconds = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
-            self.meter.cpu_nanoseconds.fetch_add(nanoseconds, Relaxed);
-            Some((cores, usage.memory_bytes))
-        });
+        let asked = stream::iter(pool.instances())
+            .map(|instance| async move { self.measure_instance(shared, &instance).await });
         let told: Vec<_> = asked.buffer_unordered(AT_A_TIME).filter_map(std::future::ready).collect().await;
         let cores = told.iter().map(|(cores, _)| cores).sum();
         pool.note_cpu(cores);
         (cores, told.iter().map(|(_, bytes)| bytes).sum())
+    }
+
+    /// Measures one instance: how many cores it used since the last time, and the memory that it holds.
+    pub(crate) async fn measure_instance(&self, shared: &Shared, instance: &Instance) -> Option<(f64, u64)> {
+        let usage = timeout(PATIENCE, instance.io.get()?.usage()).await.ok().flatten()?;
+        let (used, cores) = instance.measured.lock().note(shared.now(), usage);
+        let nanoseconds = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
+        self.meter.cpu_nanoseconds.fetch_add(nanoseconds, Relaxed);
+        Some((cores, usage.memory_bytes))
     }
 
     /// Whether scaling depends on what its instances use.

@@ -74,7 +74,9 @@ async fn commands_end_in_their_own_ways() {
     assert_eq!(run(&running, command("grumble")).await, (String::new(), "complaint\n".to_owned(), code(1)));
     let combined = Command { combine_output: true, ..command("grumble") };
     assert_eq!(run(&running, combined).await, ("complaint\n".to_owned(), String::new(), code(1)));
+    let used = running.io.usage().await.unwrap().cpu;
     assert_eq!(run(&running, command("exit")).await.2, code(0));
+    assert!(running.io.usage().await.unwrap().cpu > used);
 
     let (_, complaint, exit) = run(&running, command("trap")).await;
     assert_eq!(exit, Exit { code: None, signal: Some(6), out_of_memory: false });

@@ -60,9 +60,13 @@ async fn small_answers_go_out_in_one_piece() {
 async fn every_call_gets_a_fresh_guest_and_all_of_them_give_their_memory_back() {
     let host = Host::new();
     let running = host.run(guest(), unchanged).await;
+    let mut used = Duration::ZERO;
     for _ in 0..50 {
         assert_eq!(text(soon(running.io.request(post("/echo", "x"))).await.unwrap()).await, "x");
         assert_eq!(memory(&running).await, Some(0));
+        let now = running.io.usage().await.unwrap().cpu;
+        assert!(now > used, "{now:?} after {used:?}");
+        used = now;
     }
 }
 
