@@ -204,6 +204,7 @@ impl Server {
         if tokio::time::timeout(grace, self.process.exited()).await.is_err() {
             log::own(format_args!("the function did not end: killed"));
         }
+        // What it left running, too.
         self.process.signal(Signal::KILL);
         self.last_lines().await;
     }
@@ -212,6 +213,13 @@ impl Server {
     async fn last_lines(mut self) {
         let all = async { while self.readers.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(AFTERMATH, all).await;
+    }
+}
+
+impl Drop for Server {
+    /// Where the shim is not the first process, nobody else would.
+    fn drop(&mut self) {
+        self.process.signal(Signal::KILL);
     }
 }
 
@@ -224,7 +232,7 @@ async fn ended(server: Option<&Server>) -> Exit {
 
 /// The server has ended by itself: its calls fail, and the shim ends with its code.
 async fn aftermath(exit: Exit, server: Option<Server>, listening: Listening, function: &Function) -> u8 {
-    log::own(format_args!("the function {exit}"));
+    log::own(format_args!("the function {exit}, and this ends with it"));
     let settled = async {
         tokio::join!(listening.drain(), async {
             if let Some(server) = server {

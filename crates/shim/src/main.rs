@@ -63,16 +63,7 @@ fn run() -> ExitCode {
     let variables: BTreeMap<String, String> = env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .collect();
-    let ended =
-        settings::Settings::read(&variables).map_err(|fault| fault.to_string()).and_then(|settings| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .max_blocking_threads(THREADS)
-                .thread_stack_size(STACK_BYTES)
-                .build()
-                .map_err(|error| format!("cannot start: {error}"))?;
-            runtime.block_on(life::live(settings))
-        });
+    let ended = settings::Settings::read(&variables).map_err(|fault| fault.to_string()).and_then(serve);
     match ended {
         Ok(code) => ExitCode::from(code),
         Err(why) => {
@@ -80,4 +71,17 @@ fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn serve(settings: settings::Settings) -> Result<u8, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(THREADS)
+        .thread_stack_size(STACK_BYTES)
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    let ended = runtime.block_on(life::live(settings));
+    // A lookup or a slow disk keeps no container alive.
+    runtime.shutdown_background();
+    ended
 }
