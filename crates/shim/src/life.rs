@@ -1,38 +1,35 @@
 //! From the start to the last exit code.
 
 use crate::{
+    answers,
     calls::Calls,
-    children::{Children, Process, Streams},
+    children::Children,
     function::{Function, Place},
-    health::Health,
+    health::{self, Health},
     listener::{Listening, Times},
     local::{Local, no_program},
     log::{self, FunctionLines},
     metrics::Metrics,
+    server::Server,
     settings::{Settings, Work},
+    signals::{Signals, Told, reap},
 };
 use http::StatusCode;
 use rustix::process::Signal;
-use std::{future::Future, io, os::fd::OwnedFd, sync::Arc, time::Duration};
-use tokio::{
-    net::unix::pipe::Receiver,
-    signal::unix::{Signal as Notices, SignalKind, signal},
-    sync::watch,
-    task::JoinSet,
-};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
 use tower_http::services::ServeDir;
-use xebec_contracts::{Contract as _, Opening, StartError, http::Http, lines::LineReader, stdio::Stdio};
+use xebec_contracts::{Contract as _, Opening, StartError, http::Http, stdio::Stdio};
 use xebec_core::{
     limits::{Clocks, Limits},
-    log::LogStream,
     ports::instance::{Exit, Lines},
     revision::ContractSpec,
 };
 
 /// How long draining may take where answers have no limit.
 const DRAIN: Duration = Duration::from_secs(30);
-/// How long calls have to end, and lines to be written, when the server has ended under them.
-const AFTERMATH: Duration = Duration::from_secs(1);
+/// How long calls have to end when the server has ended under them.
+const AFTERMATH: Duration = Duration::from_secs(10);
 /// How long tunnels (`WebSocket` and kin) may last: OpenFaaS sets them no limit.
 const TUNNEL: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long a scrape may take.
@@ -53,8 +50,8 @@ pub(crate) async fn live(settings: Settings) -> Result<u8, String> {
     let metrics_listening = Listening::begin(metrics_port, scrape, move |request, clock| {
         clock.written();
         let response = match request.uri().path() {
-            "/metrics" => crate::answers::text(StatusCode::OK, scraped.0.text(scraped.1.in_flight())),
-            _ => crate::answers::text(StatusCode::NOT_FOUND, "metrics are at /metrics\n"),
+            "/metrics" => answers::text(StatusCode::OK, scraped.0.text(scraped.1.in_flight())),
+            _ => answers::text(StatusCode::NOT_FOUND, "metrics are at /metrics\n"),
         };
         async { response }
     });
@@ -69,7 +66,7 @@ pub(crate) async fn live(settings: Settings) -> Result<u8, String> {
         Listening::begin(port, times, move |request, clock| answering.clone().answer(request, clock)).await?;
     let begun = function.health.begin();
     begun.map_err(|error| {
-        let file = crate::health::lock_file();
+        let file = health::lock_file();
         format!("cannot write {}: {error}; with suppress_lock=true there is none", file.display())
     })?;
     log::own(format_args!("metrics listening on port: {}", metrics_listening.port));
@@ -169,60 +166,6 @@ fn opening(
     }
 }
 
-/// The function's server, in the mode `http`.
-struct Server {
-    process: Process,
-    /// Its standard input, which stays open: some servers end with it.
-    _stdin: io::PipeWriter,
-    /// Those that read its lines.
-    readers: JoinSet<()>,
-}
-
-impl Server {
-    fn start(
-        children: &Arc<Children>,
-        command: &[String],
-        lines: &Lines,
-        max_line_bytes: usize,
-    ) -> io::Result<Self> {
-        let (stdin, to) = io::pipe()?;
-        let (output, stdout) = io::pipe()?;
-        let (errors, stderr) = io::pipe()?;
-        let streams = Streams { stdin: stdin.into(), stdout: stdout.into(), stderr: stderr.into() };
-        let process = children.start(command, [], streams)?;
-        let mut readers = JoinSet::new();
-        for (pipe, stream) in [(output, LogStream::Stdout), (errors, LogStream::Stderr)] {
-            let pipe = Receiver::from_owned_fd(OwnedFd::from(pipe))?;
-            readers.spawn(LineReader::new(Box::new(pipe), lines.clone(), stream, max_line_bytes).run());
-        }
-        Ok(Self { process, _stdin: to, readers })
-    }
-
-    /// Asks it to end, and ends it when it does not.
-    async fn end(self, grace: Duration) {
-        self.process.signal(Signal::TERM);
-        if tokio::time::timeout(grace, self.process.exited()).await.is_err() {
-            log::own(format_args!("the function did not end: killed"));
-        }
-        // What it left running, too.
-        self.process.signal(Signal::KILL);
-        self.last_lines().await;
-    }
-
-    /// What it still had to say.
-    async fn last_lines(mut self) {
-        let all = async { while self.readers.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(AFTERMATH, all).await;
-    }
-}
-
-impl Drop for Server {
-    /// Where the shim is not the first process, nobody else would.
-    fn drop(&mut self) {
-        self.process.signal(Signal::KILL);
-    }
-}
-
 async fn ended(server: Option<&Server>) -> Exit {
     match server {
         Some(server) => server.process.exited().await,
@@ -255,62 +198,6 @@ async fn noticed(told: Told, function: &Function) {
         (Told::Terminate, None) => {
             let at_most = function.settings.write_timeout.unwrap_or(DRAIN);
             let _ = tokio::time::timeout(at_most, function.calls.quiet()).await;
-        }
-    }
-}
-
-/// Takes in every process that ends, as long as the shim runs.
-fn reap(children: Arc<Children>) -> io::Result<impl Future<Output = ()>> {
-    let mut ended = signal(SignalKind::child())?;
-    Ok(async move {
-        while ended.recv().await.is_some() {
-            children.reap();
-        }
-    })
-}
-
-/// How the shim was told to stop.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
-    /// By whoever runs it, and senders have yet to see it.
-    Terminate,
-    /// From a terminal, where nobody waits.
-    Interrupt,
-}
-
-/// What the shim is told from outside. A first process has no default handlers: all that counts is named here.
-struct Signals {
-    terminate: Notices,
-    interrupt: Notices,
-    hang_up: Notices,
-    user_1: Notices,
-    user_2: Notices,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-            user_1: signal(SignalKind::user_defined1())?,
-            user_2: signal(SignalKind::user_defined2())?,
-        })
-    }
-
-    /// Waits until it is told to stop, and passes on to the server what else it is told.
-    async fn stop(&mut self, server: Option<&Server>) -> Told {
-        loop {
-            let pass_on = tokio::select! {
-                _ = self.terminate.recv() => return Told::Terminate,
-                _ = self.interrupt.recv() => return Told::Interrupt,
-                _ = self.hang_up.recv() => Signal::HUP,
-                _ = self.user_1.recv() => Signal::USR1,
-                _ = self.user_2.recv() => Signal::USR2,
-            };
-            if let Some(server) = server {
-                server.process.signal(pass_on);
-            }
         }
     }
 }

@@ -23,7 +23,7 @@ use xebec_core::Body;
 const MOST_CONNECTIONS: u32 = 8192;
 
 /// What an answer gets beyond its own limit, so that the sentence which says that its time was up still goes out.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// How long the parts of a request and its answer may take.
 #[derive(Clone, Copy)]
@@ -131,6 +131,7 @@ where
         let _ = connection.await;
     };
     tokio::select! {
+        biased;
         () = ended => {}
         () = overdue(&clock, times.write) => {}
     }

@@ -5,10 +5,11 @@
 //! |---|---|
 //! | `settings` | reads the variables |
 //! | `children`, `local` | starts and reaps processes; they are what contracts stand on |
+//! | `server` | the one process of the mode `http` |
 //! | `function` | one call: session, limits, answer |
 //! | `listener`, `connection` | HTTP, its time limits and its end |
 //! | `health`, `metrics`, `log` | what others see of it |
-//! | `life` | from the start to the last exit code |
+//! | `life`, `signals` | from the start to the last exit code |
 
 mod answers;
 mod calls;
@@ -22,7 +23,9 @@ mod listener;
 mod local;
 mod log;
 mod metrics;
+mod server;
 mod settings;
+mod signals;
 
 use std::{collections::BTreeMap, env, process::ExitCode};
 
