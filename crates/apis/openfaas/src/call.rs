@@ -4,6 +4,7 @@ use crate::{
     CALLS, OpenFaas, errors,
     metrics::{CallLabels, Running},
     names::{FUNCTION_SPACE, split_qualified, tenant_of},
+    tokens,
 };
 use bytes::Bytes;
 use http::{
@@ -101,8 +102,10 @@ impl OpenFaas {
         let Some(inner) = target.inner() else { return Err(Box::new(errors::no_such_route())) };
         *request.uri_mut() = inner;
         let principal = self.caller(request, target, &tenant);
-        if matches!(principal, Principal::Key { .. }) {
-            // A credential of this server: with it, the function could do what its caller may.
+        // With a credential of this server, the function could do what its caller may.
+        if matches!(principal, Principal::Key { .. })
+            || bearer(request.headers()).is_some_and(tokens::is_ours)
+        {
             request.headers_mut().remove(header::AUTHORIZATION);
         }
         Ok(Callee { labels, address, function, principal })
@@ -117,11 +120,17 @@ impl OpenFaas {
     }
 
     fn holder(&self, headers: &HeaderMap, target: &Target<'_>, tenant: &Tenant) -> Option<Principal> {
-        let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-        let (_, token) = value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))?;
+        let token = bearer(headers)?;
         let exchange = self.exchange.as_ref()?;
-        exchange.tokens.holder(token.trim(), target.name, target.namespace, tenant, Timestamp::now())
+        exchange.tokens.holder(token, target.name, target.namespace, tenant, Timestamp::now())
     }
+}
+
+/// A bearer's token.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// Who is called, and by whom.

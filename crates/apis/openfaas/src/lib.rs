@@ -7,6 +7,7 @@
 //! * `translate`: `FunctionDeployment` → deployment
 //! * `call`: `/function/…`, the hot path · `async_call`: `/async-function/…` · `routes`: `/system/…`
 //! * `oauth`, `tokens`: `/oauth/token`, for functions that not everyone may call
+//! * `stepping`: the free edition's own scaling
 //! * `errors`: outcome and error → status and body, and nowhere else · `metrics`: the gateway's series
 
 mod async_call;
@@ -16,6 +17,7 @@ mod errors;
 mod metrics;
 mod oauth;
 mod routes;
+mod stepping;
 mod tokens;
 mod translate;
 
@@ -30,6 +32,7 @@ use http::{HeaderValue, Request, Response, request::Parts};
 use metrics::{Figures, usage::Used};
 use names::namespace_of;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use tokio::task::JoinHandle;
 use xebec_core::{
     Body, Error,
     auth::{Access, Keys},
@@ -80,6 +83,7 @@ pub struct OpenFaas {
     exchange: Option<oauth::Exchange>,
     options: Options,
     metrics: Arc<metrics::Metrics>,
+    stepping: Option<JoinHandle<()>>,
     served_by: HeaderValue,
 }
 
@@ -95,14 +99,25 @@ impl OpenFaas {
             exchange: None,
             options,
             metrics: Arc::new(metrics::Metrics::new()),
+            stepping: None,
             served_by,
         }
     }
 
     /// The same, with calls that are answered before they are made; without, they are refused with 501.
     #[must_use]
-    pub fn with_deliveries(self, deliveries: Arc<dyn Deliveries>) -> Self {
-        Self { deliveries: Some(deliveries), ..self }
+    pub fn with_deliveries(mut self, deliveries: Arc<dyn Deliveries>) -> Self {
+        self.deliveries = Some(deliveries);
+        self
+    }
+
+    /// The same, scaling functions without scaling labels as OpenFaaS' free edition does, on top of how the
+    /// engine scales all. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn with_steps(mut self) -> Self {
+        let stepping = stepping::look_regularly(self.control.clone(), self.metrics.clone());
+        self.stepping = Some(tokio::spawn(stepping));
+        self
     }
 
     /// What calls that were accepted to be made later are to be made through, so that they are counted as they
@@ -118,8 +133,17 @@ impl OpenFaas {
     /// The same, with tokens for keys; `secret` is the installation's, so that tokens outlive a restart.
     /// Without, they are refused with 501.
     #[must_use]
-    pub fn with_keys(self, keys: Arc<dyn Keys>, secret: &[u8; 32]) -> Self {
-        Self { exchange: Some(oauth::Exchange { keys, tokens: tokens::Tokens::new(secret) }), ..self }
+    pub fn with_keys(mut self, keys: Arc<dyn Keys>, secret: &[u8; 32]) -> Self {
+        self.exchange = Some(oauth::Exchange { keys, tokens: tokens::Tokens::new(secret) });
+        self
+    }
+}
+
+impl Drop for OpenFaas {
+    fn drop(&mut self) {
+        if let Some(stepping) = &self.stepping {
+            stepping.abort();
+        }
     }
 }
 
@@ -168,7 +192,7 @@ impl Door for OpenFaas {
             let key = self.control.at(address)?;
             Some(Figures::of(&self.control.function(&key)?))
         });
-        self.metrics.queues.write(out, &self.waiting());
+        self.metrics.queues.write(out, self.waiting());
         metrics::usage::write(out, &self.used());
     }
 }

@@ -19,6 +19,9 @@ pub(crate) const LIFETIME: i64 = 300;
 /// What tokens begin with.
 const PREFIX: &str = "xbf_";
 
+/// What the keys of an installation begin with.
+const KEY_PREFIX: &str = "xbk_";
+
 /// Sets these seals apart from everything else that is made with the installation's secret.
 const PURPOSE: &[u8] = b"xebec tokens for calls, 1";
 
@@ -27,6 +30,11 @@ const MAX_BYTES: usize = 16 * 1024;
 
 /// Makes tokens and reads them.
 pub(crate) struct Tokens(hmac::Key);
+
+/// Whether this is a token or a key of an installation, good or not.
+pub(crate) fn is_ours(token: &str) -> bool {
+    token.starts_with(PREFIX) || token.starts_with(KEY_PREFIX)
+}
 
 /// What a token lets its holder do.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]

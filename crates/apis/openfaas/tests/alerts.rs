@@ -57,6 +57,7 @@ async fn up_by_a_step_and_back_to_the_least() {
         (1, 20, 1, None, Some(5)),
         (1, 20, 0, None, Some(5)),
         (1, 20, 19, None, Some(20)),
+        (1, 20, 20, None, None),
         (1, 7, 1, Some("20"), Some(3)),
         (2, 5, 2, Some("100"), Some(5)),
         (1, 20, 1, Some("0"), None),
@@ -65,7 +66,8 @@ async fn up_by_a_step_and_back_to_the_least() {
         let labels: Vec<_> = factor.map(|factor| ("factor", factor)).into_iter().collect();
         let engine = engine(min, max, ready, &labels);
         assert_eq!(wanted(&engine, "firing").await, up, "{min} {max} {ready} {factor:?}");
-        assert_eq!(wanted(&engine, "resolved").await, up.map(|_| min), "{min} {max} {ready} {factor:?}");
+        let down = (min < max && factor != Some("0")).then_some(min);
+        assert_eq!(wanted(&engine, "resolved").await, down, "{min} {max} {ready} {factor:?}");
     }
     // Where none at all may be left, an alert that is over leaves one: it goes when it was idle for long.
     assert_eq!(wanted(&engine(0, 20, 4, &[]), "resolved").await, Some(1));
@@ -104,4 +106,29 @@ async fn a_key_scales_what_it_manages() {
     assert_eq!(back.status, StatusCode::INTERNAL_SERVER_ERROR);
     let scaled = engine.scaled.lock().unwrap();
     assert!(scaled.iter().all(|(key, _)| key.tenant.as_str() == "staging") && scaled.len() == 1);
+}
+
+/// Calls it 60 times between each two looks of the rule, `in_flight` at a time.
+async fn called(in_flight: u32, labels: &[(&str, &str)]) -> Vec<u32> {
+    let engine = engine(1, 20, 1, labels);
+    engine.change("default", "fn", |view| view.live.in_flight = in_flight);
+    let door = engine.door().with_steps();
+    for _ in 0..9 {
+        for _ in 0..60 {
+            assert_eq!(send(&door, Method::POST, "/function/fn", "").await.status, StatusCode::OK);
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    }
+    engine.scaled.lock().unwrap().iter().map(|(_, instances)| *instances).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_succeeds_often_gets_a_step_where_a_step_is_of_use() {
+    assert!(called(5, &[]).await.starts_with(&[2]), "a fifth of the free edition's five");
+    assert!(called(5, &[("max", "20")]).await.starts_with(&[5]));
+    assert!(called(5, &[("max", "20"), ("factor", "50")]).await.starts_with(&[11]));
+    assert_eq!(called(1, &[]).await, [0u32; 0], "another one would find nothing to do");
+    for label in [("type", "rps"), ("target", "10"), ("zero", "true"), ("factor", "0")] {
+        assert_eq!(called(5, &[label]).await, [0u32; 0], "{label:?}");
+    }
 }

@@ -106,6 +106,12 @@ async fn credentials_that_are_not_ours_are_the_functions_business() {
     let door = door(&engine);
     let back = call(&door, "/function/open", Principal::Anonymous, Some("Basic dTpw")).await;
     assert_eq!(back.body, "Basic dTpw");
+    let foreign = call(&door, "/function/open", Principal::Local, Some("Bearer eyJhbGciOi")).await;
+    assert_eq!(foreign.body, "Bearer eyJhbGciOi");
+    // Those of this server are not, even where nobody asked for them.
+    for ours in ["Bearer xbk_installation_secret", "bearer xbf_of-another.function"] {
+        assert_eq!(call(&door, "/function/open", Principal::Local, Some(ours)).await.body, "none", "{ours}");
+    }
 }
 
 #[tokio::test]

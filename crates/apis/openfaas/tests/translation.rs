@@ -231,6 +231,20 @@ fn labels_become_policy() {
 }
 
 #[test]
+fn servers_say_when_they_are_ready() {
+    let ready_at = |path: &str, mode: &str| {
+        compile(json!({
+            "annotations": {"com.openfaas.ready.http.path": path},
+            "envVars": {"mode": mode, "upstream_url": "http://127.0.0.1:3000"},
+        }))
+        .map(|compiled| compiled.revision.contract.options.get("ready_path").cloned())
+    };
+    assert_eq!(ready_at("/here", "http").unwrap(), Some(json!("/here")));
+    assert_eq!(ready_at("/here", "streaming").unwrap(), None);
+    assert!(ready_at("here", "http").unwrap_err().message.contains("com.openfaas.ready.http.path"));
+}
+
+#[test]
 fn who_may_call() {
     let visibility = |annotation: Option<&str>, jwt_auth: Option<&str>| {
         let mut fields = json!({"annotations": {}, "envVars": {}});

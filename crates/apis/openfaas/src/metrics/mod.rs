@@ -126,6 +126,16 @@ impl Metrics {
         functions.entry(address.clone()).or_insert_with(fresh).clone()
     }
 
+    /// How many calls of each function were answered with 200.
+    pub(crate) fn successes(&self) -> Vec<(Address, u64)> {
+        let functions = self.functions.read().unwrap_or_else(PoisonError::into_inner);
+        let count = |series: &Series| {
+            let codes = series.codes.lock().unwrap_or_else(PoisonError::into_inner);
+            codes.get(&200).map_or(0, Histogram::count)
+        };
+        functions.iter().map(|(address, series)| (address.clone(), count(series))).collect()
+    }
+
     /// Appends what was counted. `figures` says how the function at an address is doing, `None`: it is gone.
     pub(crate) fn write(&self, out: &mut String, figures: impl Fn(&Address) -> Option<Figures>) {
         let now = self.millis(Instant::now());

@@ -51,7 +51,7 @@ impl Queues {
     }
 
     /// Appends the series; `waiting` is how many messages wait, by queue.
-    pub(crate) fn write(&self, out: &mut String, waiting: &BTreeMap<String, u64>) {
+    pub(crate) fn write(&self, out: &mut String, mut waiting: BTreeMap<String, u64>) {
         let counted: Vec<_> = self
             .0
             .lock()
@@ -59,6 +59,10 @@ impl Queues {
             .iter()
             .map(|(name, counts)| (name.clone(), counts.clone()))
             .collect();
+        // Where nothing waits, that is told, too.
+        for (queue, _) in &counted {
+            waiting.entry(queue.clone()).or_default();
+        }
         let name = "queue_worker_pending_messages";
         family(out, name, "gauge", "Calls that wait to be made.");
         for (queue, waiting) in waiting {

@@ -34,14 +34,36 @@ pub(super) struct Process {
     pub(super) in_flight_per_instance: Option<u32>,
 }
 
+/// The annotation that names the path by which a server says that it takes calls.
+const READY_PATH: &str = "com.openfaas.ready.http.path";
+
 pub(super) fn process(request: &FunctionDeployment, environment: &Environment) -> Result<Process, Error> {
     let settings = Variables(&request.env_vars);
-    if environment.driver == "docker" {
-        return in_image(&settings, environment);
+    let mut process = match environment.driver.as_str() {
+        "docker" => in_image(&settings, environment)?,
+        _ => instead_of_image(request, &settings, environment)?,
+    };
+    if let Some(path) = request.annotations.get(READY_PATH).filter(|_| process.contract.name == "http") {
+        if !path.starts_with('/') {
+            return Err(invalid(
+                &format!("annotations.{READY_PATH}"),
+                format!("{path:?} is not a path such as /ready"),
+            ));
+        }
+        process.contract.options.insert("ready_path".to_owned(), json!(path));
     }
-    let mode = mode(&settings)?;
+    Ok(process)
+}
+
+/// An environment stands in for the image.
+fn instead_of_image(
+    request: &FunctionDeployment,
+    settings: &Variables<'_>,
+    environment: &Environment,
+) -> Result<Process, Error> {
+    let mode = mode(settings)?;
     let command = command(request);
-    let contract = contract(&settings, mode, environment)?;
+    let contract = contract(settings, mode, environment)?;
     let needs_command = contract.name != "wasi-http";
     if command.is_empty() && environment.command.is_empty() && needs_command {
         let fault = format!(
@@ -58,7 +80,7 @@ pub(super) fn process(request: &FunctionDeployment, environment: &Environment) -
         _ => environment.concurrency,
     };
     Ok(Process {
-        clocks: clocks(&settings)?,
+        clocks: clocks(settings)?,
         slots: in_flight_per_instance.unwrap_or(unlimited),
         in_flight_per_instance,
         contract,
