@@ -6,6 +6,7 @@ use std::{
     io::Read as _,
     path::{Path, PathBuf},
 };
+use xebec_api_openfaas::names::DEFAULT_NAMESPACE;
 use xebec_manifest_openfaas::{
     Fault, Field, Function, MAX_FILE, Selection, Stack, Substituted, environment_file, substitute,
 };
@@ -156,7 +157,8 @@ pub(super) fn functions(
                 copy: Vec::new(),
                 file: file.name.clone(),
             };
-            let key = (one.namespace.clone(), function.name.clone());
+            let namespace = if one.namespace.is_empty() { DEFAULT_NAMESPACE } else { &one.namespace };
+            let key = (namespace.to_owned(), function.name.clone());
             if let Some(place) = seen.insert(key, format!("{}:{}", file.name, function.line)) {
                 faults.push(one.fault(None, format!("it is in {place} already")));
             }
