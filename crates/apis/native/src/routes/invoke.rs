@@ -45,6 +45,7 @@ pub(super) fn paths() -> Paths {
     use utoipa::Path as _;
     let (root, methods) = (__path_call::path(), __path_call::methods());
     let mut operation = __path_call::operation();
+    operation.tags = Some(vec!["calls".to_owned()]);
     let mut paths = Paths::new();
     paths.add_path_operation(&root, methods.clone(), operation.clone());
     let path = ParameterBuilder::new()
@@ -66,7 +67,6 @@ pub(super) fn paths() -> Paths {
 #[utoipa::path(
     method(get, head, post, put, patch, delete, options),
     path = "/xebec/v1/functions/{name}/invoke",
-    tag = "calls",
     params(
         ("name" = String, Path, description = "The function's name"),
         ("x-xebec-timeout-ms" = Option<u64>, Header, description = "Shortens the clocks of a caller who waits"),
