@@ -74,7 +74,9 @@ impl Active {
     /// Measures what its instances use, unless that was done within `fresh`.
     pub(crate) async fn measure(&self, shared: &Shared, fresh: Duration) {
         let mut measured = self.meter.measured.lock().await;
-        if measured.is_some_and(|at| shared.now().saturating_sub(at) < fresh) {
+        // Where there was nothing, what has started meanwhile shall be seen.
+        let held = self.meter.last().memory_bytes > 0;
+        if held && measured.is_some_and(|at| shared.now().saturating_sub(at) < fresh) {
             return;
         }
         let mut sum = FunctionUsage::default();
