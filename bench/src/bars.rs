@@ -5,15 +5,15 @@ use clap::{Args, ValueEnum};
 use row::Row;
 use std::{path::PathBuf, time::Duration};
 
-mod api;
+pub(crate) mod api;
 mod first_call;
 mod http_hop;
 mod memory;
 mod process;
 mod queue;
 mod queue_nats;
-mod row;
-mod server;
+pub(crate) mod row;
+pub(crate) mod server;
 mod stdio;
 mod turns;
 mod wasm;
@@ -88,10 +88,7 @@ struct Context {
 
 pub(crate) fn command(arguments: Arguments) -> Result<(), String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let xebec = arguments.xebec.unwrap_or_else(|| own.with_file_name("xebec"));
-    if !xebec.is_file() {
-        return Err(format!("{} does not exist: build it, or name it with --xebec", xebec.display()));
-    }
+    let xebec = server::binary(arguments.xebec)?;
     let context = Context {
         xebec,
         own,

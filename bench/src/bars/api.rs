@@ -10,13 +10,13 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
 /// One connection to it.
-pub(super) struct Api {
+pub(crate) struct Api {
     address: SocketAddr,
     sender: SendRequest<Full<Bytes>>,
 }
 
 impl Api {
-    pub(super) async fn connect(address: SocketAddr) -> Result<Self, String> {
+    pub(crate) async fn connect(address: SocketAddr) -> Result<Self, String> {
         let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
         let (sender, connection) =
             handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
@@ -25,7 +25,7 @@ impl Api {
     }
 
     /// Calls it; anything but a 2xx is an error.
-    pub(super) async fn call(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes, String> {
+    pub(crate) async fn call(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes, String> {
         let fault = |error: hyper::Error| format!("{path}: {error}");
         self.sender.ready().await.map_err(fault)?;
         let request = Request::builder()
@@ -45,12 +45,12 @@ impl Api {
         }
     }
 
-    pub(super) async fn get(&mut self, path: &str) -> Result<Value, String> {
+    pub(crate) async fn get(&mut self, path: &str) -> Result<Value, String> {
         let body = self.call(Method::GET, path, Bytes::new()).await?;
         serde_json::from_slice(&body).map_err(|error| format!("{path}: {error}"))
     }
 
-    pub(super) async fn send(&mut self, method: Method, path: &str, body: &Value) -> Result<Bytes, String> {
+    pub(crate) async fn send(&mut self, method: Method, path: &str, body: &Value) -> Result<Bytes, String> {
         self.call(method, path, body.to_string().into()).await
     }
 }

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 /// A path, what was measured, what it stands beside, and what it is to reach.
 #[derive(Serialize)]
-pub(super) struct Row {
-    pub(super) path: String,
-    pub(super) measured: String,
-    pub(super) baseline: String,
-    pub(super) bar: String,
+pub(crate) struct Row {
+    pub(crate) path: String,
+    pub(crate) measured: String,
+    pub(crate) baseline: String,
+    pub(crate) bar: String,
     /// Whether the bar was reached; `None` where there is none, or it could not be measured.
-    pub(super) reached: Option<bool>,
+    pub(crate) reached: Option<bool>,
 }
 
 impl Row {
-    pub(super) fn new(path: impl Into<String>) -> Self {
+    pub(crate) fn new(path: impl Into<String>) -> Self {
         Self {
             path: path.into(),
             measured: String::new(),
@@ -26,38 +26,38 @@ impl Row {
         }
     }
 
-    pub(super) fn measured(mut self, measured: impl Into<String>) -> Self {
+    pub(crate) fn measured(mut self, measured: impl Into<String>) -> Self {
         self.measured = measured.into();
         self
     }
 
-    pub(super) fn baseline(mut self, baseline: impl Into<String>) -> Self {
+    pub(crate) fn baseline(mut self, baseline: impl Into<String>) -> Self {
         self.baseline = baseline.into();
         self
     }
 
-    pub(super) fn bar(mut self, bar: impl Into<String>, reached: bool) -> Self {
+    pub(crate) fn bar(mut self, bar: impl Into<String>, reached: bool) -> Self {
         self.bar = bar.into();
         self.reached = Some(reached);
         self
     }
 
-    pub(super) fn skipped(path: &str, why: &str) -> Self {
+    pub(crate) fn skipped(path: &str, why: &str) -> Self {
         Self::new(path).measured(format!("skipped: {why}"))
     }
 }
 
-pub(super) fn micros(duration: Duration) -> String {
+pub(crate) fn micros(duration: Duration) -> String {
     human(duration.as_secs_f64() * 1e6)
 }
 
 /// The median; `None` of nothing.
-pub(super) fn median(mut durations: Vec<Duration>) -> Option<Duration> {
+pub(crate) fn median(mut durations: Vec<Duration>) -> Option<Duration> {
     durations.sort_unstable();
     durations.get(durations.len() / 2).copied()
 }
 
-pub(super) fn print_markdown(rows: &[Row]) {
+pub(crate) fn print_markdown(rows: &[Row]) {
     println!("| path | measured | baseline, same run | bar | |");
     println!("|---|---|---|---|---|");
     for row in rows {

@@ -18,6 +18,8 @@ pub(crate) struct Connection<'a> {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) bytes: u64,
+    /// It says when to come again.
+    pub(crate) later: bool,
     /// How long the function took, where the answer says so.
     pub(crate) seconds: Option<f64>,
 }
@@ -54,6 +56,7 @@ impl<'a> Connection<'a> {
         }
         let answer = sender.send_request(self.target.request()).await.map_err(|error| error.to_string())?;
         let status = answer.status().as_u16();
+        let later = answer.headers().contains_key(http::header::RETRY_AFTER);
         let seconds = answer.headers().get("x-duration-seconds");
         let seconds = seconds.and_then(|value| value.to_str().ok()?.parse().ok());
         let mut body = answer.into_body();
@@ -63,7 +66,7 @@ impl<'a> Connection<'a> {
             bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
         }
         self.sender = Some(sender);
-        Ok(Answer { status, bytes, seconds })
+        Ok(Answer { status, bytes, later, seconds })
     }
 
     async fn connect(&self) -> std::io::Result<SendRequest<Full<Bytes>>> {
