@@ -107,22 +107,22 @@ impl Sender {
                     Err(Failed::Again { after: None, why: "the collector did not answer in time".to_owned() })
                 }
             };
-            match failed {
+            let after = match failed {
                 Ok((rejected, why)) => return Sent::Taken { rejected, why },
                 Err(Failed::Refused(why)) => return Sent::Lost { reason: Reason::Refused, why },
                 Err(Failed::Again { after, why: because }) => {
                     why = because;
-                    if let Some(after) = after {
-                        self.quiet = Some(Instant::now() + after.min(LONGEST_QUIET));
-                        continue;
-                    }
+                    after
                 }
-            }
-            let next = Instant::now() + wait.mul_f64(rand::random_range(0.5..1.0));
-            if !self.rest(next, end, false).await {
+            };
+            let next = wait.mul_f64(rand::random_range(0.5..1.0));
+            wait = (wait * 2).min(LONGEST_WAIT);
+            if let Some(after) = after {
+                // Waited for at the next try, of this message or of another one.
+                self.quiet = Some(Instant::now() + after.min(LONGEST_QUIET).max(next));
+            } else if !self.rest(Instant::now() + next, end, false).await {
                 return Sent::Lost { reason: Reason::Late, why };
             }
-            wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
 
@@ -161,24 +161,21 @@ impl Sender {
         }
     }
 
-    /// Waits until `next`; false: that is past the end. The end of the server ends all waits: there is one more
-    /// try then, unless the collector wants none.
-    async fn rest(&self, next: Instant, end: Instant, wanted: bool) -> bool {
+    /// Waits until `next`; false: that is past the end. When the server begins to end, there is one more try at
+    /// once, unless the wait was the collector's wish.
+    async fn rest(&self, next: Instant, end: Instant, wished: bool) -> bool {
         let mut closing = self.closing.clone();
-        let closes = async {
-            // Fails where nobody can close any more, which is an end as well.
-            let _ = closing.wait_for(Option::is_some).await;
-        };
-        tokio::select! {
-            biased;
-            () = sleep_until(next.min(end)) => next < end,
-            () = closes => !wanted && !self.is_late(),
+        let closed = *closing.borrow_and_update();
+        if let Some(last) = closed {
+            let end = end.min(last);
+            sleep_until(next.min(end)).await;
+            return next < end;
         }
-    }
-
-    /// Whether the server should be gone already.
-    fn is_late(&self) -> bool {
-        self.closing.borrow().is_some_and(|end| end <= Instant::now())
+        tokio::select! {
+            () = sleep_until(next.min(end)) => next < end,
+            // Fails where nobody can close any more, which is an end as well.
+            _ = closing.changed() => !wished,
+        }
     }
 
     /// Completes at `limit`, or when the server ends.

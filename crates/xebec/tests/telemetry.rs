@@ -133,8 +133,7 @@ fn failures_are_told() {
     let collector = Collector::new();
     let (server, _folder) = exporting(&collector, &[]);
     deploy_script(&server, "bad", "exit 3", "");
-    let manifest =
-        "name = \"dead\"\nenvironment = \"exec\"\ncommand = [\"/app/run\"]\n[contract]\nname = \"http\"\n";
+    let manifest = "name = \"dead\"\nenvironment = \"http\"\ncommand = [\"/app/run\"]\n";
     server.deploy(manifest, &[("run", "#!/bin/sh\nexit 4\n")]);
     let (bad, _) = http("GET", &server.function("bad"), &[], b"");
     let (dead, _) = http("GET", &server.function("dead"), &[], b"");
@@ -159,9 +158,8 @@ fn a_trace_goes_on_across_the_queue_and_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let sink = Sink::new();
     let server = exporting_in(folder.path(), &collector, &[]);
-    let code = "[ \"$Http_X_Xebec_Attempt\" = 1 ] && exit 1\nenv";
-    let retry = "[async.retry]\nattempts = 5\nmin-wait = \"2s\"\nmax-wait = \"2s\"\n";
-    deploy_script(&server, "later", code, retry);
+    let retry = "[async.retry]\nattempts = 100\nmin-wait = \"1s\"\nmax-wait = \"1s\"\n";
+    deploy_script(&server, "later", "exit 1", retry);
     let url = format!("{}/xebec/v1/functions/later/invoke", server.url);
     let callback = sink.url("/done?token=secret");
     let wishes = [("x-xebec-async", "true"), ("x-xebec-callback", &*callback), ("traceparent", TRACE)];
@@ -169,35 +167,33 @@ fn a_trace_goes_on_across_the_queue_and_a_kill() {
     assert_eq!(status, 202, "{}", String::from_utf8_lossy(&body));
     wait_for(&collector, "process later", 1);
     wait_for(&collector, "enqueue later", 1);
-    wait_for(&collector, "POST /xebec/v1/{*path}", 2);
+    let enqueue = collector.span("enqueue later");
+    let above = || collector.named("POST /xebec/v1/{*path}").into_iter().find(|span| enqueue.is_below(span));
+    eventually("the request's span arrives", || above().is_some());
     server.kill();
     let server = exporting_in(folder.path(), &collector, &[]);
+    deploy_script(&server, "later", "env", retry);
     eventually("the result arrives", || sink.count() == 1);
     wait_for(&collector, "POST", 1);
-    let enqueue = collector.span("enqueue later");
-    let request =
-        collector.named("POST /xebec/v1/{*path}").into_iter().find(|span| enqueue.is_below(span)).unwrap();
+    let request = above().unwrap();
     assert!(request.traceparent().contains(TRACE_ID));
     assert!(enqueue.is(SpanKind::Producer));
     let id = enqueue.told("messaging.message.id");
     assert_eq!(request.told("faas.invocation_id"), id);
     let attempts = collector.named("process later");
-    // What was interrupted by the kill is an attempt, too.
-    let of = |failed: bool| attempts.iter().filter(move |span| span.failed() == failed).collect::<Vec<_>>();
-    assert!(
-        attempts.iter().all(|span| span.is_below(&enqueue) && span.is(SpanKind::Consumer)),
-        "{attempts:?}"
-    );
-    assert!(
-        attempts
-            .iter()
-            .all(|span| span.told("faas.invocation_id") == id && span.told("faas.trigger") == "pubsub")
-    );
-    assert_eq!((of(true)[0].told("xebec.attempt"), of(false).len()), ("1".to_owned(), 1));
-    let last = of(false)[0];
-    assert!(collector.named("call later").iter().any(|span| span.is_below(last)));
+    for attempt in &attempts {
+        assert!(attempt.is_below(&enqueue) && attempt.is(SpanKind::Consumer), "{attempt:?}");
+        assert_eq!(
+            (attempt.told("faas.invocation_id"), attempt.told("faas.trigger")),
+            (id.clone(), "pubsub".into())
+        );
+    }
+    assert!(attempts[0].failed() && attempts[0].told("xebec.attempt") == "1", "{:?}", attempts[0]);
+    let well: Vec<_> = attempts.iter().filter(|attempt| !attempt.failed()).collect();
+    assert_eq!(well.len(), 1, "{attempts:?}");
+    assert!(collector.named("call later").iter().any(|span| span.is_below(well[0])));
     let post = collector.span("POST");
-    assert!(post.is_below(last) && post.is(SpanKind::Client));
+    assert!(post.is_below(well[0]) && post.is(SpanKind::Client));
     assert_eq!(post.told("url.full"), sink.url("/done"), "what may be secret is left out");
     assert_eq!(sink.arrived()[0].header("traceparent"), Some(post.traceparent().as_str()));
     drop(server);
@@ -251,9 +247,9 @@ fn callers_and_the_sampler_decide_what_is_recorded() {
     assert!(call(&server, "echo", &[("traceparent", high)]).ends_with("-00"));
     assert!(call(&server, "echo", &[("traceparent", low)]).ends_with("-01"));
     wait_for(&collector, SERVER, 1);
-    let ids: Vec<String> =
-        collector.spans().iter().map(|span| span.traceparent()[3..35].to_owned()).collect();
-    assert!(ids.iter().all(|id| *id == low[3..35]), "{ids:?}");
+    // Of the requests that deployed it, half began a trace that is recorded, too.
+    let has = |context: &str| collector.spans().iter().any(|span| span.traceparent()[..35] == context[..35]);
+    assert!(has(low) && !has(high), "{:?}", collector.names());
 }
 
 #[test]
@@ -328,12 +324,11 @@ fn a_collector_that_hangs_holds_up_nobody() {
     // It is not waited for at the end either, for longer than a few seconds.
     server.terminate();
     assert!(server.wait().success(), "{}", server.log());
-    let (collector, _small) = (Collector::with(|_, _| Reply::Hang(support::PATIENCE)), ());
+    let collector = Collector::with(|_, _| Reply::Hang(support::PATIENCE));
     let (server, _folder) = exporting(&collector, &SMALL);
     deploy_echo(&server, "echo");
     until_dropped(&server, "late");
-    let said = server.log().matches("instead of being exported").count();
-    assert!(said >= 1, "{}", server.log());
+    eventually("the log says so", || server.log().contains("instead of being exported"));
 }
 
 #[test]
@@ -435,8 +430,14 @@ fn the_file_says_it_too_and_what_is_wrong_is_refused() {
 
 #[test]
 fn memory_stays_bounded_while_nobody_takes_anything() {
+    let few = [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "256"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "64"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "60000"),
+        ("OTEL_BSP_EXPORT_TIMEOUT", "60000"),
+    ];
     let collector = Collector::with(|_, _| Reply::Hang(support::PATIENCE));
-    let (server, _folder) = exporting(&collector, &[("OTEL_EXPORTER_OTLP_TIMEOUT", "60000")]);
+    let (server, _folder) = exporting(&collector, &few);
     deploy_echo(&server, "echo");
     let resident = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
@@ -448,16 +449,17 @@ fn memory_stays_bounded_while_nobody_takes_anything() {
             let client = reqwest::Client::builder().no_proxy().build().unwrap();
             for _ in 0..times {
                 // No such function: a span without a process for each.
-                let sent = client.get(format!("{}/function/none", server.url)).send().await.unwrap();
+                let request = client.get(format!("{}/function/none/{}", server.url, "x".repeat(1000)));
+                let sent = request.header("user-agent", "y".repeat(1000)).send().await.unwrap();
                 assert_eq!(sent.status(), 404);
             }
         });
     };
-    flood(4000);
+    flood(400);
     let before = resident();
-    flood(8000);
+    flood(2500);
     let after = resident();
-    // Eight thousand more spans of some hundred bytes each would be several MiB.
+    // So many more spans of two KiB and more each would be six MiB.
     assert!(after < before + 4 * 1024, "{before} KiB became {after} KiB");
     signal(server.pid(), "KILL");
 }
