@@ -255,7 +255,8 @@ mod tests {
 
     #[test]
     fn blank_variables_say_nothing_and_wrong_ones_are_named() {
-        let set = variables([("exec_timeout", " "), ("max_inflight", "0"), ("port", "x"), ("buffer_http", "1")]);
+        let set =
+            variables([("exec_timeout", " "), ("max_inflight", "0"), ("port", "x"), ("buffer_http", "1")]);
         let set = Variables(&set);
         assert_eq!(set.duration("exec_timeout"), Ok(None));
         assert_eq!(set.max_in_flight(), Ok(None));
