@@ -154,6 +154,17 @@ metrics-interval = "15s"
     }
 
     #[test]
+    fn the_example_in_the_documentation_holds() {
+        let page = include_str!("../../../../docs/telemetry.md");
+        let (_, rest) = page.split_once("```toml\n[telemetry]\n").unwrap();
+        let (example, _) = rest.split_once("```").unwrap();
+        let spans = decided(example, &[]).unwrap().spans.unwrap();
+        assert_eq!(spans.to.url.as_str(), "https://collector.example:4318/v1/traces");
+        assert_eq!(spans.sampler, xebec_telemetry::Sampler::parent_based(0.1));
+        assert!(spans.to.gzip && spans.to.headers.contains_key("authorization"));
+    }
+
+    #[test]
     fn what_is_wrong_is_named_as_it_was_written() {
         let failure = decided("endpoint = \"collector\"", &[]).unwrap_err();
         assert_eq!(failure.exit, 2);
