@@ -5,7 +5,7 @@ mod support;
 
 use serde_json::Value;
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -184,13 +184,46 @@ fn the_server_is_found_as_faas_cli_finds_it() {
     assert!(ok(&["-f", "usual.yml"], &[("OPENFAAS_URL", &server.url)], "").contains("one.staging unchanged"));
     let said = ok(&["-f", "-", "-n", "other"], &[("XEBEC_URL", &server.url)], &of("http://127.0.0.1:1"));
     assert!(said.contains("one.other created"), "{said}");
-    // A server that only a file names gets the token of this machine at most.
-    let output = run(&server, here.path(), &[], &[("XEBEC_TOKEN", "stranger")], "");
-    assert!(!text(&output).contains("stranger"), "{}", text(&output));
     let twice = run(&server, here.path(), &["-f", "usual.yml", "-f", "stack.yml"], &[], "");
     assert!(text(&twice).contains("is in usual.yml:3 already"), "{}", text(&twice));
     let elsewhere = run(&server, here.path(), &["-f", "usual.yml", "-g", "127.0.0.1:1"], &[], "");
     assert!(text(&elsewhere).contains("no server answers"), "{}", text(&elsewhere));
+}
+
+/// Takes one request, answers that there is nothing, and tells what it was sent.
+fn stranger() -> (String, std::thread::JoinHandle<String>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let taken = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() > 0 {
+            head.extend(byte);
+        }
+        stream
+            .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            .unwrap();
+        String::from_utf8(head).unwrap().to_lowercase()
+    });
+    (url, taken)
+}
+
+#[test]
+fn a_server_that_only_a_file_names_gets_no_token() {
+    for asked in [false, true] {
+        let (url, taken) = stranger();
+        let here = folder(&[("stack.yaml", &format!("provider: {{name: openfaas, gateway: {url}}}\n"))]);
+        let mut command = clean(Command::new(xebec()));
+        command.arg("apply").env("XEBEC_TOKEN", "mine").env("XEBEC_DATA_DIR", here.path());
+        command.args(if asked { &["--gateway", url.as_str()][..] } else { &[] });
+        let output = command.current_dir(here.path()).output().unwrap();
+        let named = if asked { "--gateway" } else { "stack.yaml:1" };
+        let says = format!("{url}, named by {named}, is not a Xebec server");
+        assert!(!output.status.success() && text(&output).contains(&says), "{}", text(&output));
+        let head = taken.join().unwrap();
+        assert_eq!(head.contains("authorization: bearer mine"), asked, "{head}");
+    }
 }
 
 #[test]

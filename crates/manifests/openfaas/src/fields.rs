@@ -26,7 +26,8 @@ pub(crate) fn entries<'a>(node: &'a Node, path: &str, faults: &mut Faults) -> &'
         Value::Map(entries) => entries,
         Value::Null => &[],
         other => {
-            faults.add(node.line, format!("{path}: a mapping is wanted, this is {}", kind(other)));
+            let place = if path.is_empty() { "the file" } else { path };
+            faults.add(node.line, format!("{place}: a mapping is wanted, this is {}", kind(other)));
             &[]
         }
     }

@@ -115,7 +115,7 @@ impl Stack {
     /// # Errors
     /// All that is wrong with it, by line of the original.
     pub fn read(source: &Substituted) -> Result<Self, Vec<Fault>> {
-        read_whole(source, |root, faults| Self::of(root, faults))
+        read_whole(source, Self::of)
     }
 
     fn of(root: &Node, faults: &mut Faults) -> Self {

@@ -39,7 +39,7 @@ impl Substituted {
 
     /// The line of the original that a line of the text came from, both from 1.
     pub fn line(&self, line: usize) -> usize {
-        let found = line.checked_sub(1).and_then(|line| self.lines.get(line).or(self.lines.last()));
+        let found = line.checked_sub(1).and_then(|line| self.lines.get(line).or_else(|| self.lines.last()));
         found.copied().unwrap_or(line)
     }
 }

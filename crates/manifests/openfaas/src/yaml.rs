@@ -13,7 +13,7 @@ use std::{
 const MAX_DEPTH: usize = 32;
 
 /// How many values there may be, each alias counting as all that it stands for.
-const MAX_VALUES: usize = 100_000;
+const MAX_VALUES: usize = 200_000;
 
 /// A value, and the line in which it begins.
 #[derive(Debug)]
@@ -82,7 +82,10 @@ impl Builder {
             }
             Event::DocumentStart(_) => Ok(()),
             Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
-                Some(node) => self.put(node, line),
+                Some(node) => {
+                    let values = node.weight;
+                    self.put(node, line, values)
+                }
                 None => Err(Fault::new(line, "an alias stands for what it is a part of")),
             },
             Event::Scalar(text, style, anchor, tag) => {
@@ -142,12 +145,14 @@ impl Builder {
         if anchor > 0 {
             self.anchors.insert(anchor, node.clone());
         }
-        self.put(node, line)
+        // What it consists of has been counted.
+        self.put(node, line, 1)
     }
 
-    /// A value in its place. `line` is where it stands, which for an alias is not where it was written.
-    fn put(&mut self, node: Rc<Node>, line: usize) -> Result<(), Fault> {
-        self.values += node.weight;
+    /// A value in its place, and how many values that adds. `line` is where it stands, which for an alias is not
+    /// where it was written.
+    fn put(&mut self, node: Rc<Node>, line: usize, values: usize) -> Result<(), Fault> {
+        self.values += values;
         if self.values > MAX_VALUES {
             let message = format!("more than {MAX_VALUES} values, with all that aliases stand for");
             return Err(Fault::new(line, message));

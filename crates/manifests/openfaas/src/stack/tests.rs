@@ -132,6 +132,14 @@ fn files_of_variables() {
 }
 
 #[test]
+fn thousands_of_functions_fit() {
+    let one = |n: usize| format!("  f{n}: {{image: a, environment: {{A: b, C: d}}, labels: {{l: m}}}}\n");
+    let text: String = (0..8000).map(one).collect();
+    let stack = read(&format!("provider: {{name: openfaas}}\nfunctions:\n{text}")).unwrap();
+    assert_eq!(stack.functions.len(), 8000);
+}
+
+#[test]
 fn too_large_a_file_is_refused() {
     let text = format!("provider: {{name: openfaas}}\n#{}", "x".repeat(MAX_FILE));
     assert!(read(&text).unwrap_err()[0].message.contains("bytes"));

@@ -10,7 +10,7 @@ use crate::{
     pack::{Files, Packed},
 };
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use xebec_core::Digest;
 use xebec_manifest_openfaas::{
     Resolved, document,
@@ -47,11 +47,11 @@ pub(super) async fn prepare(
     let mut all = Vec::with_capacity(functions.len());
     for (meant, runner) in functions.into_iter().zip(runners) {
         let packed = match &runner {
-            Some(runner) => Some(pack(&meant, runner, arch).await?),
+            Some((runner, folder)) => Some(pack(&meant, runner, folder, arch).await?),
             None => None,
         };
-        let source =
-            runner.as_ref().zip(packed.as_ref()).map(|(runner, packed)| source(&meant, runner, packed));
+        let both = runner.as_ref().zip(packed.as_ref());
+        let source = both.map(|((runner, _), packed)| source(&meant, runner, packed));
         if source.is_some() && !meant.function.build_fields.is_empty() {
             let fields = meant.function.build_fields.join(", ");
             eprintln!(
@@ -71,8 +71,8 @@ pub(super) async fn prepare(
     Ok(all)
 }
 
-/// How a function runs from its source; `None`: it runs as its image.
-fn runner(meant: &Meant, from: From) -> Result<Option<Runner>, String> {
+/// How a function runs from its source, and where that is; `None`: it runs as its image.
+fn runner(meant: &Meant, from: From) -> Result<Option<(Runner, PathBuf)>, String> {
     let function = &meant.function;
     let lang = function.lang.as_ref().map(|field| field.text.as_str()).unwrap_or_default();
     let runner = language::runner(lang);
@@ -80,7 +80,7 @@ fn runner(meant: &Meant, from: From) -> Result<Option<Runner>, String> {
     if from == From::Image || (from == From::Auto && function.skip_build) {
         return if image { Ok(None) } else { Err(meant.fault(None, "it has no image")) };
     }
-    let reason = match (&runner, &meant.handler) {
+    let reason = match (runner, &meant.handler) {
         (None, _) if language::template(lang) == "dockerfile" => {
             "a Dockerfile has to be built into an image, which is not done here: build and push it (docker build, \
              faas-cli publish) and name the image"
@@ -94,7 +94,7 @@ fn runner(meant: &Meant, from: From) -> Result<Option<Runner>, String> {
         (Some(runner), Some(_)) if runner.build.is_some() && !golang::is_there() => {
             format!("lang {lang:?} is built on this machine, which has no go: install Go, or name an image")
         }
-        (Some(_), Some(_)) => return Ok(runner),
+        (Some(runner), Some(folder)) => return Ok(Some((runner, folder.clone()))),
     };
     // Where the source cannot run, the image that faas-cli pushed may.
     if from == From::Auto && image {
@@ -103,9 +103,7 @@ fn runner(meant: &Meant, from: From) -> Result<Option<Runner>, String> {
     Err(meant.fault(function.lang.as_ref(), reason))
 }
 
-async fn pack(meant: &Meant, runner: &Runner, arch: &str) -> Result<Packed, Failure> {
-    // `runner` has seen to it that it is there.
-    let Some(folder) = &meant.handler else { return Err(Failure::new("no handler")) };
+async fn pack(meant: &Meant, runner: &Runner, folder: &Path, arch: &str) -> Result<Packed, Failure> {
     let mut files = Files::default();
     if let Some(build) = runner.build {
         let steps = Steps::start(&format!("building {}", meant.function.name));
