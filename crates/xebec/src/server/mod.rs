@@ -30,7 +30,7 @@ use xebec_telemetry::Telemetry;
 const INSTANCES_END: Duration = Duration::from_secs(10);
 
 /// How long what waits to be exported may take, after all else has ended.
-const EXPORT_ENDS: Duration = Duration::from_secs(5);
+const EXPORT_ENDS: Duration = Duration::from_secs(10);
 
 /// A running server.
 pub(crate) struct Server {
