@@ -42,7 +42,9 @@ fn exporting_in(folder: &std::path::Path, collector: &Collector, more: &[(&str, 
 
 /// A function that answers with what it was told in variables, the request's headers among it.
 fn deploy_echo(server: &Server, name: &str) {
-    let manifest = format!("name = \"{name}\"\nenvironment = \"exec\"\ncommand = [\"env\"]\n[scale]\nkeep-alive = \"1h\"\n");
+    let manifest = format!(
+        "name = \"{name}\"\nenvironment = \"exec\"\ncommand = [\"env\"]\n[scale]\nkeep-alive = \"1h\"\n"
+    );
     server.deploy(&manifest, &[("unused", "x")]);
 }
 
