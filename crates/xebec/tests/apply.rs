@@ -216,7 +216,9 @@ fn a_server_that_only_a_file_names_gets_no_token() {
         let here = folder(&[("stack.yaml", &format!("provider: {{name: openfaas, gateway: {url}}}\n"))]);
         let mut command = clean(Command::new(xebec()));
         command.arg("apply").env("XEBEC_TOKEN", "mine").env("XEBEC_DATA_DIR", here.path());
-        command.args(if asked { &["--gateway", url.as_str()][..] } else { &[] });
+        if asked {
+            command.args(["--gateway", url.as_str()]);
+        }
         let output = command.current_dir(here.path()).output().unwrap();
         let named = if asked { "--gateway" } else { "stack.yaml:1" };
         let says = format!("{url}, named by {named}, is not a Xebec server");
