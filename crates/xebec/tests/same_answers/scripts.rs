@@ -40,7 +40,7 @@ async fn first_and_second(callee: &Callee<'_>) -> String {
     for which in ["the first", "the second"] {
         let response = callee.send("GET", "/unread", &[], whole("")).await;
         let cold = response.headers().get("x-xebec-cold").cloned();
-        write!(seen, "{which}: {} cold: {cold:?}\n", response.status().as_u16()).unwrap();
+        writeln!(seen, "{which}: {} cold: {cold:?}", response.status().as_u16()).unwrap();
         callee.written(response, false).await;
     }
     seen.trim_end().to_owned()
