@@ -141,9 +141,8 @@ fn wrong_values_are_explained() {
         ("metric = \"queue\"\ndown-window = \"1h\"", "scale.down-window"),
         ("metric = \"moon\"", "moon"),
     ] {
-        let manifest = format!(
-            "name = \"f\"\nenvironment = \"exec\"\ncommand = [\"cat\"]\n[scale]\n{scale}\n"
-        );
+        let manifest =
+            format!("name = \"f\"\nenvironment = \"exec\"\ncommand = [\"cat\"]\n[scale]\n{scale}\n");
         let folder = support::function(&manifest, &[("unused", "x")]);
         let output = server.cli(&["deploy", folder.path().to_str().unwrap()]);
         assert!(!output.status.success());

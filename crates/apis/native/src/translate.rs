@@ -181,7 +181,7 @@ fn scaling(scale: &ManifestScale) -> Result<Scaling, Error> {
         let message = format!("scale.metric = \"{name}\" needs scale.target");
         return Err(Error::invalid("XB1004", message).with_hint(hint));
     }
-    let proportion = scale.proportion.unwrap_or(metric.usual_proportion());
+    let proportion = scale.proportion.unwrap_or_else(|| metric.usual_proportion());
     within("scale.proportion", proportion, 0.01, 1.0)?;
     let down_window = scale.down_window.map_or(0.0, |span| span.0.as_secs_f64());
     within("scale.down-window in seconds", down_window, 0.0, f64::from(MAX_DOWN_WINDOW_SECONDS))?;
