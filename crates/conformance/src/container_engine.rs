@@ -19,8 +19,12 @@ const POOLS: u32 = 150;
 /// Looks after the engine. It does as it is told line by line, and when nobody can tell it anything any more –
 /// the tests have ended, however – it ends the engine and takes away what it left.
 const KEEPER: &str = r#"
-dir=$1 pool=$2 name=$3
-shift 3
+dir=$1 pool=$2 name=$3 room=$4
+shift 4
+if [ -n "$room" ]; then
+  mkdir "$dir/root"
+  mount -t tmpfs -o "size=$room" xebec-engine "$dir/root" || { rm -rf "$dir"; exit 1; }
+fi
 run() {
   dockerd --data-root "$dir/root" --exec-root "$dir/run" --pidfile "$dir/pid" --host "unix://$dir/docker.sock" \
     --iptables=false --ip6tables=false --ip-forward=false --bridge=none --live-restore \
@@ -59,6 +63,18 @@ impl ContainerEngine {
     /// # Errors
     /// Why there can be none here, in a sentence.
     pub async fn launch(number: u32) -> Result<Self, String> {
+        Self::launch_with(number, "").await
+    }
+
+    /// Starts one whose disk is so small.
+    ///
+    /// # Errors
+    /// Why there can be none here, in a sentence.
+    pub async fn launch_on_small_disk(number: u32, mebibytes: u32) -> Result<Self, String> {
+        Self::launch_with(number, &format!("{mebibytes}m")).await
+    }
+
+    async fn launch_with(number: u32, room: &str) -> Result<Self, String> {
         for program in ["dockerd", "containerd", "runc"] {
             if !in_path(program) {
                 return Err(format!("this machine has no {program}"));
@@ -72,7 +88,7 @@ impl ContainerEngine {
         let keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper"])
             .arg(&folder)
-            .args([&pool, &format!("xebec-{process}-{number}")])
+            .args([pool.as_str(), &format!("xebec-{process}-{number}"), room])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -14,8 +14,8 @@ use xebec_core::{Error, ErrorKind};
 /// How long the engine may take to answer one request, in seconds.
 const REQUEST_SECONDS: u64 = 90;
 
-/// How long it may take to say who it is.
-const HELLO: Duration = Duration::from_secs(5);
+/// How long it may take to say who it is: on a busy machine some take seconds.
+const HELLO: Duration = Duration::from_secs(20);
 
 /// The engine, and what is known of it once it was talked to.
 pub(crate) struct Engine {

@@ -5,12 +5,14 @@
 mod support;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use std::time::Duration;
 use support::{
-    Function, GUEST, Place, Told,
+    Function, GUEST, PATIENCE, Place, Told,
     engine::TestEngine,
     image::Image,
     registry::{PASSWORD, Registry, USER},
 };
+use tokio::{net::TcpListener, time::timeout};
 use xebec_core::{
     ErrorKind,
     ports::driver::{Driver as _, Prepare, Silent},
@@ -139,6 +141,71 @@ async fn a_registry_that_is_not_there() {
     let error = place.deploy(&Function::of(&format!("{closed}/a:1"))).await.map(drop).unwrap_err();
     assert_eq!((error.code, error.kind), ("XB3002", ErrorKind::Unavailable), "{error}");
     assert!(error.message.contains("refused"), "{error}");
+    place.end().await;
+}
+
+/// Takes connections and never says anything.
+async fn silent_registry() -> (TcpListener, String) {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let name = format!("{}/silent/guest:1", silent.local_addr().unwrap());
+    (silent, name)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_that_says_nothing() {
+    let Some(place) = Place::launch_with(|options| options.pull_time = Duration::from_secs(1)).await else {
+        return;
+    };
+    let (_silent, name) = silent_registry().await;
+    let told = Told::default();
+    let error = place.deploy_telling(&Function::of(&name), &told).await.map(drop).unwrap_err();
+    assert_eq!((error.code, error.kind), ("XB3002", ErrorKind::Unavailable), "{error}");
+    assert!(error.message.contains("was not pulled within 1 s"), "{error}");
+    assert_eq!(*told.0.lock(), [format!("pulling {name}")]);
+    place.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pull_that_is_broken_off() {
+    let Some(engine) = TestEngine::own().await else { return };
+    let place = Place::on(&engine, |_| {}).await;
+    let (silent, name) = silent_registry().await;
+    let function = Function::of(&name);
+    let pulling = place.deploy(&function);
+    let stopped = async {
+        // The engine is at it when it is stopped.
+        let _asked = timeout(PATIENCE, silent.accept()).await.expect("nobody pulls").unwrap();
+        engine.stop().await;
+    };
+    let (pulled, ()) = tokio::join!(pulling, stopped);
+    let error = pulled.map(drop).unwrap_err();
+    assert_eq!((error.code, error.kind), ("XB3002", ErrorKind::Unavailable), "{error}");
+    let error = place.deploy(&Function::guest()).await.map(drop).unwrap_err();
+    assert!(error.code == "XB3002" && error.message.contains("does not answer"), "{error}");
+
+    engine.start().await;
+    Image::named(GUEST).load(&engine.docker().await).await;
+    assert_eq!(place.run(&Function::guest()).await.call("/", "again").await.1, "again");
+    place.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_there_is_no_room_for() {
+    let Some(engine) = TestEngine::shared().await else { return };
+    let Some(registry) = Registry::launch().await else { return };
+    let Some(small) = TestEngine::on_small_disk(48).await else { return };
+    let docker = engine.docker().await;
+    let large = "large ".repeat(12 << 20);
+    Image { version: &large, ..Image::named("large/made:1") }.load(&docker).await;
+    registry.take(&docker, "large/made:1", "large/guest:1").await;
+
+    let place = Place::on(&small, with_credentials(&registry, PASSWORD)).await;
+    let function = Function::of(&format!("{}/large/guest:1", registry.host));
+    let error = place.deploy(&function).await.map(drop).unwrap_err();
+    assert_eq!((error.code, error.kind), ("XB4002", ErrorKind::Unavailable), "{error}");
+    assert!(error.hint.as_ref().unwrap().contains("docker image prune"), "{error}");
+    // The engine itself is well.
+    assert!(place.driver.report().usable);
     place.end().await;
 }
 

@@ -31,13 +31,16 @@ impl TestEngine {
 
     /// An engine of a test's own, to be stopped and started.
     pub(crate) async fn own() -> Option<Self> {
-        match Self::launch(1).await {
-            Ok(engine) => Some(engine),
-            Err(why) => {
-                xebec_skipped::skipped!("{why}");
-                None
-            }
-        }
+        Self::or_skipped(Self::launch(1).await)
+    }
+
+    /// An engine of a test's own with room for so little.
+    pub(crate) async fn on_small_disk(mebibytes: u32) -> Option<Self> {
+        Self::or_skipped(ContainerEngine::launch_on_small_disk(2, mebibytes).await.map(Self))
+    }
+
+    fn or_skipped(launched: Result<Self, String>) -> Option<Self> {
+        launched.map_err(|why| xebec_skipped::skipped!("{why}")).ok()
     }
 
     async fn launch(number: u32) -> Result<Self, String> {
