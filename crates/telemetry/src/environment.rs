@@ -229,7 +229,7 @@ fn count(lookup: Lookup<'_>, name: &str, built_in: usize, most: usize) -> Result
 }
 
 fn millis(lookup: Lookup<'_>, name: &str, built_in: u64) -> Result<Duration, Error> {
-    lookup(name).map_or(Ok(Duration::from_millis(built_in)), |said| span(&said))
+    lookup(name).map_or_else(|| Ok(Duration::from_millis(built_in)), |said| span(&said))
 }
 
 /// A length of time in milliseconds, up to a day.

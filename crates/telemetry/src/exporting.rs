@@ -101,6 +101,7 @@ impl Exporter {
 
 /// Gathers a batch: until it is full, or its first span has waited long enough, or the server ends. False: there
 /// is nothing more to come.
+#[allow(clippy::vec_box, reason = "they come out of the queue in boxes")]
 async fn gather(
     waiting: &mut mpsc::Receiver<Box<SpanData>>,
     batch: &mut Vec<Box<SpanData>>,

@@ -15,6 +15,7 @@ const REMOTE_KNOWN: u32 = 0x100;
 const REMOTE: u32 = 0x200;
 
 /// A message with these spans.
+#[allow(clippy::vec_box, reason = "they come out of the queue in boxes")]
 pub(crate) fn message(resource: &Resource, spans: Vec<Box<SpanData>>) -> ExportTraceServiceRequest {
     let spans = spans.into_iter().map(|span| span_of(*span)).collect();
     let scope_spans = ScopeSpans { scope: Some(scope()), spans, schema_url: String::new() };
