@@ -4,7 +4,7 @@
 mod support;
 
 use std::process::Command;
-use support::{Server, block_on, eventually, has, http};
+use support::{Server, block_on, eventually, has, http, text};
 use xebec_conformance::container_engine::ContainerEngine;
 
 const IMAGE: &str = "xebec-tests/hello:1";
@@ -57,21 +57,26 @@ fn containers(engine: &ContainerEngine) -> usize {
     engine.ask("GET", "/containers/json", b"").unwrap().matches("\"Image\":").count()
 }
 
-#[test]
-fn images_are_functions() {
-    if !has("cc") {
-        return;
-    }
-    let Some(root) = root() else { return };
-    let engine = match block_on(ContainerEngine::launch(0)) {
+/// An engine that has the image; `None`, with a sentence, where there can be none.
+fn engine(number: u32) -> Option<ContainerEngine> {
+    let root = if has("cc") { root()? } else { return None };
+    let engine = match block_on(ContainerEngine::launch(number)) {
         Ok(engine) => engine,
-        Err(why) => return xebec_skipped::skipped!("{why}"),
+        Err(why) => {
+            xebec_skipped::skipped!("{why}");
+            return None;
+        }
     };
     let import =
         "/images/create?fromSrc=-&repo=xebec-tests/hello&tag=1&changes=ENTRYPOINT%20%5B%22/serve%22%5D";
     let imported = engine.ask("POST", import, &root).unwrap();
     assert!(imported.contains("sha256:"), "{imported}");
+    Some(engine)
+}
 
+#[test]
+fn images_are_functions() {
+    let Some(engine) = engine(0) else { return };
     let folder = tempfile::tempdir().unwrap();
     let host = format!("unix://{}", engine.socket.display());
     let start = || Server::try_start_as(folder.path(), &[], &[("DOCKER_HOST", &host)]).unwrap();
@@ -96,4 +101,58 @@ fn images_are_functions() {
     server.terminate();
     assert!(server.wait().success(), "{}", server.log());
     assert_eq!(containers(&engine), 0, "an orderly stop leaves none");
+}
+
+#[test]
+fn bad_days() {
+    let Some(engine) = engine(1) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let host = format!("unix://{}", engine.socket.display());
+    let server = Server::try_start_as(folder.path(), &[], &[("DOCKER_HOST", &host)]).unwrap();
+    let limits = "[limits]\nstart-timeout = \"2m\"\nwait-timeout = \"2m\"\n";
+    for name in ["running", "idle"] {
+        let manifest = format!("name = \"{name}\"\nimage = \"{IMAGE}\"\nsecrets = [\"mine\"]\n{limits}");
+        assert!(server.cli_with(&["secret", "set", "mine"], b"value").status.success());
+        server.deploy(&manifest, &[]);
+    }
+    let greeting = (200, b"an image greets nobody".to_vec());
+    let call = |name: &str| http("POST", &server.function(name), &[], b"x");
+    assert_eq!(call("running"), greeting);
+
+    // Whoever deploys is told what is done, and what is wrong.
+    let nowhere = br#"{"name":"nowhere","image":"127.0.0.1:9/none:1"}"#;
+    let followed = [("content-type", "application/json"), ("accept", "text/event-stream")];
+    let told = http("PUT", &format!("{}/xebec/v1/functions/nowhere", server.url), &followed, nowhere);
+    let told = String::from_utf8(told.1).unwrap();
+    let (step, end) = (told.find("pulling 127.0.0.1:9/none:1"), told.find("XB3002"));
+    assert!(step.is_some() && step < end, "{told}");
+
+    // A secret that a function uses stays, and so does the function.
+    let removed = server.cli(&["secret", "rm", "mine"]);
+    assert!(!removed.status.success() && text(&removed).contains("XB2008"), "{}", text(&removed));
+    assert_eq!(call("running"), greeting);
+
+    // A container that is removed behind the server's back is replaced.
+    remove_all(&engine);
+    eventually("another one", || call("running") == greeting);
+
+    // Without the engine what runs goes on, and what would have to be started is refused with a sentence.
+    block_on(engine.stop());
+    assert_eq!(call("running"), greeting);
+    let refused = call("idle");
+    let sentence = String::from_utf8(refused.1).unwrap();
+    assert!(refused.0 >= 500 && sentence.contains("does not answer"), "{} {sentence}", refused.0);
+    block_on(engine.start());
+    eventually("starts again", || call("idle") == greeting);
+    assert_eq!(call("running"), greeting);
+}
+
+/// Removes every container, behind everybody's back.
+fn remove_all(engine: &ContainerEngine) {
+    let listed = engine.ask("GET", "/containers/json", b"").unwrap();
+    let containers = listed.split("\"Id\":\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+    for id in containers {
+        let removed = engine.ask("DELETE", &format!("/containers/{id}?force=true"), b"").unwrap();
+        assert!(removed.contains(" 204 "), "{removed}");
+    }
 }
