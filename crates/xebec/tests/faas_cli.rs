@@ -22,6 +22,13 @@ struct User {
 
 impl User {
     fn new() -> Option<Self> {
+        let user = Self::of(Server::start)?;
+        user.ok(&["login", "--username", "admin", "--password", &user.server.token()]);
+        Some(user)
+    }
+
+    /// The same of another server, not logged in.
+    fn of(server: impl FnOnce() -> Server) -> Option<Self> {
         let program = match std::env::var_os("FAAS_CLI") {
             Some(program) => PathBuf::from(program),
             None if has("faas-cli") => PathBuf::from("faas-cli"),
@@ -31,9 +38,24 @@ impl User {
             xebec_skipped::skipped!("there is no /bin/cat on this machine");
             return None;
         }
-        let user = Self { server: Server::start(), program, home: tempfile::tempdir().unwrap() };
-        user.ok(&["login", "--username", "admin", "--password", &user.server.token()]);
-        Some(user)
+        Some(Self { server: server(), program, home: tempfile::tempdir().unwrap() })
+    }
+
+    /// Saves a token as the original's own login for single sign-on does.
+    fn save_token(&self, token: &str) {
+        let folder = self.home.path().join("openfaas");
+        std::fs::create_dir_all(&folder).unwrap();
+        let auth = format!("auths:\n- gateway: {}\n  auth: oauth2\n  token: {token}\n", self.server.url);
+        std::fs::write(folder.join("config.yml"), auth).unwrap();
+    }
+
+    /// The series in the metrics that begin so.
+    fn series(&self, begin: &str) -> Vec<String> {
+        let token = format!("Bearer {}", self.server.token());
+        let (_, metrics) =
+            http("GET", &format!("{}/metrics", self.server.url), &[("authorization", &token)], b"");
+        let text = String::from_utf8(metrics).unwrap();
+        text.lines().filter(|line| line.starts_with(begin)).map(str::to_owned).collect()
     }
 
     fn run(&self, arguments: &[&str], input: &str) -> Output {
@@ -215,4 +237,110 @@ fn of_watchdogs_http_mode() {
     assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
     let (status, _) = http("GET", &format!("{}/ghost?x", user.server.function("web")), &[], b"");
     assert_eq!(status, 404);
+}
+
+#[test]
+fn namespaces() {
+    let Some(user) = User::new() else { return };
+    user.ok(&["namespace", "create", "staging", "--label", "team=a", "--annotation", "note=b"]);
+    let again = user.fails(&["namespace", "create", "staging"]);
+    assert!(again.contains("409") && again.contains("exists already"), "{again}");
+    assert!(user.ok(&["namespace", "list"]).contains("staging"));
+    let shown = user.ok(&["namespace", "get", "staging"]);
+    assert!(shown.contains("team: a") && shown.contains("note: b"), "{shown}");
+    user.ok(&["namespace", "update", "staging", "--label", "team=c"]);
+    assert!(user.ok(&["namespace", "get", "staging"]).contains("team: c"));
+
+    user.deploy("echo", "cat", &["--namespace", "staging"]);
+    let used = user.fails(&["namespace", "remove", "staging"]);
+    assert!(used.contains("409") && used.contains("functions: 1"), "{used}");
+    user.ok(&["remove", "echo", "--namespace", "staging"]);
+    user.ok(&["namespace", "remove", "staging"]);
+    for arguments in [["namespace", "get", "staging"], ["namespace", "remove", "staging"]] {
+        assert!(user.fails(&arguments).contains("not found"), "{arguments:?}");
+    }
+    assert!(!user.ok(&["namespace", "list"]).contains("staging"));
+}
+
+#[test]
+fn namespaces_are_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut user) = User::of(|| Server::start_in(folder.path(), &[])) else { return };
+    user.ok(&["namespace", "create", "staging"]);
+    let server = std::mem::replace(&mut user.server, Server::start());
+    server.kill();
+    user.server = Server::start_in(folder.path(), &[]);
+    assert!(user.ok(&["namespace", "list"]).contains("staging"));
+}
+
+#[test]
+fn existing_credentials_and_functions_that_not_everyone_may_call() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("basic-auth-user"), "admin").unwrap();
+    std::fs::write(folder.path().join("basic-auth-password"), "correct horse\n").unwrap();
+    let files = ["--basic-auth", folder.path().to_str().unwrap()];
+    let Some(user) = User::of(|| Server::start_with(&files)) else { return };
+    assert!(user.fails(&["list"]).contains("nauthorized"), "it is closed");
+    user.fails(&["login", "--username", "admin", "--password", "wrong horse"]);
+    user.ok(&["login", "--username", "admin", "--password", "correct horse"]);
+    user.deploy("closed", "cat", &["--env", "jwt_auth=true"]);
+    user.deploy("open", "cat", &[]);
+    assert_eq!(user.invoke("open", "hello"), "hello");
+    let refused = user.fails(&["invoke", "closed"]);
+    assert!(refused.contains("401") && refused.contains("asks for a key"), "{refused}");
+
+    let key = user.server.ok(&["key", "create", "--role", "invoke", "-o", "json"]);
+    let key: serde_json::Value = serde_json::from_str(&key).unwrap();
+    let bearer = format!("Authorization: Bearer {}", key["token"].as_str().unwrap());
+    let called = user.run(&["invoke", "closed", "--header", &bearer], "hello");
+    assert_eq!(String::from_utf8_lossy(&called.stdout), "hello", "{}", text(&called));
+
+    // What the client has saved it exchanges for a token by itself, once it is told the realm.
+    user.save_token(key["token"].as_str().unwrap());
+    assert_eq!(user.invoke("closed", "hello"), "hello");
+    let accepted = user.run(&["invoke", "closed", "--async"], "hello");
+    assert!(accepted.status.success(), "{}", text(&accepted));
+    user.save_token("xbk_ghost_of-a-key");
+    user.fails(&["invoke", "closed"]);
+}
+
+#[test]
+fn alerts_usage_and_metrics() {
+    let Some(user) = User::new() else { return };
+    user.deploy("echo", "cat", &["--label", "com.openfaas.scale.max=10"]);
+    assert_eq!(user.invoke("echo", "hello"), "hello");
+    eventually("usage is shown", || user.ok(&["describe", "echo"]).contains("RAM:"));
+
+    let token = format!("Bearer {}", user.server.token());
+    let alert = |status: &str, body: &[u8]| {
+        let url = format!("{}/system/alert", user.server.url);
+        let body = String::from_utf8_lossy(body).replace("STATUS", status);
+        http("POST", &url, &[("authorization", &token)], body.as_bytes())
+    };
+    let webhook = br#"{"status":"STATUS","receiver":"scale-up","alerts":[{"status":"STATUS","labels":{
+        "alertname":"APIHighInvocationRate","function_name":"echo.openfaas-fn"}}]}"#;
+    let (status, said) = alert("firing", webhook);
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&said));
+    let ready = "gateway_service_ready_count{function_name=\"echo.openfaas-fn\"} 3";
+    eventually("two more are there", || user.series("gateway_service_ready").contains(&ready.to_owned()));
+    assert_eq!(alert("resolved", webhook).0, 200);
+    let ready = "gateway_service_ready_count{function_name=\"echo.openfaas-fn\"} 1";
+    eventually("one is left", || user.series("gateway_service_ready").contains(&ready.to_owned()));
+    assert_eq!(alert("firing", b"{").0, 400);
+
+    let accepted = user.run(&["invoke", "echo", "--async"], "hello");
+    assert!(accepted.status.success(), "{}", text(&accepted));
+    let total = "gateway_function_invocation_total{function_name=\"echo.openfaas-fn\"";
+    for line in [
+        format!("{total},code=\"200\"}} 2"),
+        format!("{total},code=\"202\"}} 1"),
+        "queue_worker_messages_submitted_total{queue_name=\"default\"} 1".to_owned(),
+        "queue_worker_messages_processed_total{queue_name=\"default\"} 1".to_owned(),
+    ] {
+        eventually(&line, || user.series(&line).contains(&line));
+    }
+    let listed = user.series("http_requests_total{method=\"PUT\",path=\"/system/functions\",status=\"404\"}");
+    assert_eq!(listed.len(), 1, "the client tries PUT first");
+    let memory = "pod_memory_working_set_bytes{function_name=\"echo.openfaas-fn\",namespace=\"openfaas-fn\"}";
+    eventually("memory is told", || !user.series(memory).is_empty());
 }
