@@ -207,7 +207,8 @@ fn without_instance(flight: Flight, failure: &Failure) -> Box<InvokeError> {
     };
     let mut error = flight.fail(outcome, message);
     error.log_tail.clone_from(&failure.tail);
-    error.retry_after = failure.retry_after.or(failure.overloaded.then_some(Duration::from_secs(1)));
+    let soon = || failure.overloaded.then_some(Duration::from_secs(1));
+    error.retry_after = failure.retry_after.or_else(soon);
     error
 }
 
