@@ -11,7 +11,6 @@ use crate::{
     output::{self, Format, Steps},
 };
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeSet;
 use xebec_api_openfaas::names::DEFAULT_NAMESPACE;
 use xebec_manifest_openfaas::{Difference, STACK_ANNOTATION, differences};
@@ -128,7 +127,7 @@ async fn forgotten(gateway: &Gateway, stack: &str, steps: &[Step]) -> Result<Vec
     for namespace in gateway.namespaces().await? {
         for function in gateway.functions(&namespace).await? {
             let name = function["name"].as_str().unwrap_or_default().to_owned();
-            let marked = function["annotations"][STACK_ANNOTATION] == Value::from(stack);
+            let marked = function["annotations"][STACK_ANNOTATION] == *stack;
             if marked && !name.is_empty() && !kept.contains(&qualified(&namespace, &name)) {
                 let (action, changes) = (Action::Removed, Vec::new());
                 found.push(Step { name, namespace: namespace.clone(), action, changes, ready: None });
