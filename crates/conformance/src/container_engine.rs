@@ -44,6 +44,12 @@ for id in $(ls "$dir/root/containers" 2>/dev/null); do
     while read -r process; do kill -9 "$process"; done
 done
 kill "$engine"; wait "$engine"
+# What watched its containers, each by a process that has the name as an argument, as this one has.
+for file in $(grep -lszx -- "$name" /proc/[0-9]*/cmdline); do
+  process=${file#/proc/}
+  process=${process%/cmdline}
+  [ "$process" = $$ ] || kill -9 "$process" 2>/dev/null
+done
 ip -o -4 addr 2>/dev/null | grep " $pool\." | while read -r _ link _; do ip link del "$link"; done
 grep -o " $dir[^ ]*" /proc/mounts | sort -r | while read -r mount; do umount -l "$mount"; done
 rm -rf "$dir"
