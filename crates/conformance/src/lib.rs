@@ -20,7 +20,6 @@ pub mod memory_queue;
 pub mod queue;
 pub mod queue_model;
 pub mod records;
-pub mod shim;
 pub mod small_disk;
 pub mod store;
 pub mod store_model;
