@@ -87,8 +87,7 @@ impl Refusal {
     /// As the bytes of an HTTP/1.1 answer, for where the HTTP library answers nothing, or a bare status.
     pub(crate) fn raw(&self) -> Bytes {
         let body = self.body();
-        let later =
-            if self.status == StatusCode::SERVICE_UNAVAILABLE { "retry-after: 1\r\n" } else { "" };
+        let later = if self.status == StatusCode::SERVICE_UNAVAILABLE { "retry-after: 1\r\n" } else { "" };
         let head = format!(
             "HTTP/1.1 {} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{later}connection: close\r\n\r\n",
             self.status.as_str(),

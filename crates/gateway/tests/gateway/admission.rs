@@ -230,7 +230,8 @@ async fn keys_survive_a_restart_and_their_tokens_are_not_kept() {
 async fn a_name_and_password_manage_and_close_what_was_open() {
     let ring = KeyRing::load(Arc::new(Memory::default())).await.unwrap().with_login("admin", "open sesame");
     assert!(ring.has_issued_keys());
-    let basic = |user: &str, password: &str| Credential::Basic { user: user.into(), password: password.into() };
+    let basic =
+        |user: &str, password: &str| Credential::Basic { user: user.into(), password: password.into() };
     let admin = ring.authenticate(&basic("admin", "open sesame"), false).unwrap();
     assert!(admin.is_admin());
     for wrong in [

@@ -13,4 +13,3 @@ mod serving;
 mod spans;
 mod support;
 mod tls;
-

@@ -27,8 +27,8 @@ use xebec_core::{
     record::{Followed, InvocationRecord, RecordPage, RecordQuery},
     revision::RevisionSpec,
     rules::traffic::Traffic,
-    tenant::TenantInfo,
     schedule::Schedule,
+    tenant::TenantInfo,
 };
 
 /// Functions that are only names and policies.

@@ -52,10 +52,7 @@ fn text(server: &ServerArguments, answer: &FunctionAnswer, recent: &RecordPage) 
     for address in &function.addresses {
         field("URL", format!("{}/{}/{}", server.url.trim_end_matches('/'), address.space, address.name));
     }
-    field(
-        "Instances",
-        format!("{} ready, {} starting, {} wanted", live.ready, live.starting, live.desired),
-    );
+    field("Instances", format!("{} ready, {} starting, {} wanted", live.ready, live.starting, live.desired));
     if let Some(usage) = answer.usage.filter(|usage| usage.memory_bytes > 0) {
         let memory = usage.memory_bytes as f64 / f64::from(1 << 20);
         field("Usage", format!("{:.0}m of a core, {memory:.1} MiB", usage.cpu_millis));
