@@ -94,7 +94,10 @@ impl Exposed {
                     Some(LabelModifier::Include(on)) => {
                         let lacks =
                             on.labels.iter().find(|label| !left.contains(*label) || !right.contains(*label));
-                        lacks.map_or(Ok(left.clone()), |label| Err(format!("on {label}, which a side lacks")))
+                        lacks.map_or_else(
+                            || Ok(left.clone()),
+                            |label| Err(format!("on {label}, which a side lacks")),
+                        )
                     }
                     // Nothing would match.
                     None if !number(&binary.lhs) && !number(&binary.rhs) && left != right => {

@@ -16,19 +16,19 @@ use std::{
 };
 
 /// The collector. It ends with the test's process.
-pub struct Collector {
+pub(crate) struct Collector {
     pub sink: Sink,
     taken: Arc<Mutex<Vec<Arrived>>>,
 }
 
 impl Collector {
     /// One that takes everything.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|_, _| Reply::Status(200, String::new()))
     }
 
     /// One that answers as it is told; it has taken what it answers 200 to.
-    pub fn with(answer: impl Fn(usize, &Arrived) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn with(answer: impl Fn(usize, &Arrived) -> Reply + Send + Sync + 'static) -> Self {
         let taken: Arc<Mutex<Vec<Arrived>>> = Arc::default();
         let kept = Arc::clone(&taken);
         let sink = Sink::with(move |number, arrived| {
@@ -42,7 +42,7 @@ impl Collector {
     }
 
     /// What it took on a path.
-    pub fn taken(&self, path: &str) -> Vec<Arrived> {
+    pub(crate) fn taken(&self, path: &str) -> Vec<Arrived> {
         self.taken.lock().unwrap().iter().filter(|arrived| arrived.path == path).cloned().collect()
     }
 
@@ -52,35 +52,35 @@ impl Collector {
     }
 
     /// All spans that it took.
-    pub fn spans(&self) -> Vec<Span> {
+    pub(crate) fn spans(&self) -> Vec<Span> {
         let resources = self.traces().into_iter().flat_map(|message| message.resource_spans);
         resources.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans).collect()
     }
 
     /// The span of that name, of which there must be one by now.
-    pub fn span(&self, name: &str) -> Span {
+    pub(crate) fn span(&self, name: &str) -> Span {
         let mut named = self.named(name);
         assert_eq!(named.len(), 1, "{name:?} among {:?}", self.names());
         named.remove(0)
     }
 
     /// The spans of that name.
-    pub fn named(&self, name: &str) -> Vec<Span> {
+    pub(crate) fn named(&self, name: &str) -> Vec<Span> {
         self.spans().into_iter().filter(|span| span.name == name).collect()
     }
 
     /// The names of all spans.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.spans().into_iter().map(|span| span.name).collect()
     }
 
     /// What was told of the server, by the first message with spans.
-    pub fn resource(&self) -> Resource {
+    pub(crate) fn resource(&self) -> Resource {
         self.traces().remove(0).resource_spans.remove(0).resource.unwrap()
     }
 
     /// The newest state of a metric.
-    pub fn metric(&self, name: &str) -> Option<Metric> {
+    pub(crate) fn metric(&self, name: &str) -> Option<Metric> {
         let taken = self.taken("/v1/metrics");
         let messages =
             taken.iter().rev().map(|arrived| ExportMetricsServiceRequest::decode(&*body(arrived)).unwrap());
@@ -91,7 +91,7 @@ impl Collector {
     }
 
     /// How many a histogram counts over its series with this attribute.
-    pub fn count(&self, metric: &str, name: &str, value: &str) -> u64 {
+    pub(crate) fn count(&self, metric: &str, name: &str, value: &str) -> u64 {
         match self.metric(metric).and_then(|metric| metric.data) {
             Some(Data::Histogram(histogram)) => histogram
                 .data_points
@@ -115,7 +115,7 @@ fn body(arrived: &Arrived) -> Vec<u8> {
 }
 
 /// An attribute's value as text.
-pub fn attribute(attributes: &[KeyValue], name: &str) -> Option<String> {
+pub(crate) fn attribute(attributes: &[KeyValue], name: &str) -> Option<String> {
     let found = attributes.iter().find(|attribute| attribute.key == name)?;
     match found.value.as_ref()?.value.as_ref()? {
         Value::StringValue(text) => Some(text.clone()),
@@ -126,7 +126,7 @@ pub fn attribute(attributes: &[KeyValue], name: &str) -> Option<String> {
 }
 
 /// What tests ask of a span.
-pub trait Told {
+pub(crate) trait Told {
     /// An attribute's value as text; empty where there is none.
     fn told(&self, name: &str) -> String;
     /// Whether it is below this one.
