@@ -173,5 +173,6 @@ async fn what_functions_use() {
     let last = world.engine.usage(&key("f")).await.unwrap();
     assert_eq!((last.memory_bytes, last.cpu_millis), (0, 0.0));
     let since = last.cpu_seconds - first.cpu_seconds;
-    assert!((2.5..4.0).contains(&since), "what was used until the end counts, too: {since} s");
+    // Three seconds, and up to twice as much: those that end later have the load of those that ended before.
+    assert!((2.5..6.0).contains(&since), "what was used until the end counts, too: {since} s");
 }
