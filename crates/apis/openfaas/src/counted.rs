@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use std::{sync::Arc, time::Instant};
 use xebec_core::{
     Answer, FunctionKey, Invocation, InvokeError,
+    function::Function,
     names::Address,
     ports::{control::Control, invoker::Invoker},
 };
@@ -27,10 +28,11 @@ pub(crate) struct Counted {
 impl Invoker for Counted {
     async fn invoke(&self, invocation: Invocation) -> Result<Answer, Box<InvokeError>> {
         let key = invocation.function.clone();
-        let Some((address, queue)) = self.counts(&key) else { return self.invoker.invoke(invocation).await };
+        let Some(function) = self.counts(&key) else { return self.invoker.invoke(invocation).await };
+        let address = Address::new(FUNCTION_SPACE, &key.tenant, &key.name);
         let labels = CallLabels { name: &key.name, namespace: namespace_of(&key.tenant) };
         let running = self.metrics.start(&address, labels, Instant::now());
-        let running = running.of_queue(self.metrics.queues.begins(&queue));
+        let running = running.of_queue(self.metrics.queues.begins(&function.policy.delivery.queue));
         match self.invoker.invoke(invocation).await {
             Ok(answer) => Ok(Answer { response: follow(answer.response, running), ..answer }),
             Err(error) => {
@@ -42,13 +44,8 @@ impl Invoker for Counted {
 }
 
 impl Counted {
-    /// Where a function is called that was deployed through this door, and its queue.
-    fn counts(&self, key: &FunctionKey) -> Option<(Address, String)> {
-        if key.door != DOOR {
-            return None;
-        }
-        let view = self.control.function(key)?;
-        let address = Address::new(FUNCTION_SPACE, &key.tenant, &key.name);
-        Some((address, view.function.policy.delivery.queue.to_string()))
+    /// A function that was deployed through this door.
+    fn counts(&self, key: &FunctionKey) -> Option<Arc<Function>> {
+        if key.door == DOOR { self.control.peek(key) } else { None }
     }
 }
