@@ -71,7 +71,7 @@ impl OpenFaas {
     async fn show_namespace(&self, call: &SystemCall<'_>, name: &str) -> Result<Response<Body>, Refusal> {
         let tenant = tenant_of(name);
         call.may_manage(&tenant)?;
-        let found = self.find(&tenant).await.map_err(|error| Box::new(errors::management(&error)))?;
+        let found = self.find(&tenant).await?;
         let Some(Namespace { written }) = found else { return Ok(errors::no_such_namespace(name)) };
         let (labels, annotations) = match written {
             Some(info) => (info.labels, info.annotations),
@@ -89,7 +89,7 @@ impl OpenFaas {
         let wanted = wanted(name, &read(body).await?)?;
         let tenant = tenant_of(&wanted.name);
         call.may_manage(&tenant)?;
-        let there = self.find(&tenant).await.map_err(|error| Box::new(errors::management(&error)))?;
+        let there = self.find(&tenant).await?;
         if there.is_some() {
             return Ok(errors::namespace_exists(&wanted.name));
         }
@@ -112,7 +112,7 @@ impl OpenFaas {
         let wanted = wanted(name, &read(body).await?)?;
         let tenant = tenant_of(name);
         call.may_manage(&tenant)?;
-        let there = self.find(&tenant).await.map_err(|error| Box::new(errors::management(&error)))?;
+        let there = self.find(&tenant).await?;
         if there.is_none() {
             return Ok(errors::no_such_namespace(name));
         }
@@ -147,8 +147,9 @@ impl OpenFaas {
         })
     }
 
-    async fn find(&self, tenant: &Tenant) -> Result<Option<Namespace>, Error> {
-        let written = self.control.tenant(tenant).await?;
+    async fn find(&self, tenant: &Tenant) -> Result<Option<Namespace>, Refusal> {
+        let written =
+            self.control.tenant(tenant).await.map_err(|error| Box::new(errors::management(&error)))?;
         let there = written.is_some()
             || namespace_of(tenant) == DEFAULT_NAMESPACE
             || !self.control.functions(Some(tenant), Some(DOOR)).is_empty();
