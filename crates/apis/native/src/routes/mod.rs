@@ -20,7 +20,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, header, request::Parts};
 use std::{
     path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
 };
 use tower::ServiceExt as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -71,8 +71,8 @@ pub struct Native {
 pub(crate) struct State {
     pub(crate) parts: NativeParts,
     pub(crate) started: jiff::Timestamp,
-    /// The description, as it is served.
-    pub(crate) description: bytes::Bytes,
+    /// The description, as it is served; made when it is first asked for.
+    pub(crate) description: OnceLock<bytes::Bytes>,
 }
 
 impl std::ops::Deref for State {
@@ -102,8 +102,7 @@ fn not_here(code: &'static str, what: &str) -> Error {
 impl Native {
     /// The door over the engine.
     pub fn new(parts: NativeParts) -> Self {
-        let description = describe::json(parts.version);
-        let state = Arc::new(State { parts, started: jiff::Timestamp::now(), description });
+        let state = Arc::new(State { parts, started: jiff::Timestamp::now(), description: OnceLock::new() });
         let router = router(Arc::clone(&state));
         Self { state, router }
     }

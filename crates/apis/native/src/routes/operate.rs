@@ -4,7 +4,10 @@ use super::{
     State,
     caller::{Caller, Failure, Json},
 };
-use crate::wire::{BackupRequest, Info};
+use crate::{
+    describe,
+    wire::{BackupRequest, Info},
+};
 use axum::{
     Json as Answer,
     extract::State as Shared,
@@ -38,7 +41,8 @@ pub(super) async fn info(_caller: Caller, Shared(state): Shared<Arc<State>>) -> 
     responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value))
 )]
 pub(super) async fn description(Shared(state): Shared<Arc<State>>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], state.description.clone()).into_response()
+    let description = state.description.get_or_init(|| describe::json(state.parts.version));
+    ([(header::CONTENT_TYPE, "application/json")], description.clone()).into_response()
 }
 
 /// Environments, and whether this machine has what they need
