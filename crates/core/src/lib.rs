@@ -5,7 +5,7 @@
 //!
 //! * words: [`names`], [`workload`], [`revision`], [`environment`], [`limits`], [`policy`],
 //!   [`function`], [`invocation`], [`message`], [`schedule`], [`outcome`], [`record`], [`log`], [`document`],
-//!   [`tenant`], [`trace`]
+//!   [`tenant`], [`trace`], [`histogram`]
 //! * rules: [`rules`] (traffic split, admission, scaling, keep-alive, retry, fairness)
 //! * ports: [`ports`] (what the engine needs from the world, and what the world may ask of it)
 
@@ -17,6 +17,7 @@ pub mod environment;
 pub mod error;
 pub mod function;
 pub mod headers;
+pub mod histogram;
 pub mod invocation;
 pub mod limits;
 pub mod log;

@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use xebec_core::histogram::Histogram;
 
 const NAME: &str = "http_server_request_duration_seconds";
 
@@ -28,27 +29,17 @@ pub(crate) struct Key {
     pub(crate) status: u16,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Histogram {
-    buckets: [u64; EDGES.len() + 1],
-    sum: Duration,
-}
-
 /// How long requests took.
 #[derive(Default)]
-pub(crate) struct Durations(Mutex<BTreeMap<Key, Histogram>>);
+pub(crate) struct Durations(Mutex<BTreeMap<Key, Histogram<{ EDGES.len() }>>>);
 
 impl Durations {
     fn observe(&self, mut key: Key, took: Duration) {
-        let seconds = took.as_secs_f64();
-        let bucket = EDGES.partition_point(|edge| *edge < seconds);
         let mut all = self.0.lock();
         if all.len() >= MOST_SERIES && !all.contains_key(&key) {
             key.status = key.status / 100 * 100;
         }
-        let histogram = all.entry(key).or_default();
-        histogram.buckets[bucket] += 1;
-        histogram.sum += took;
+        all.entry(key).or_insert_with(|| Histogram::new(&EDGES)).observe(took);
     }
 
     /// Appends all series.
@@ -60,15 +51,7 @@ impl Durations {
             "# HELP {NAME} From a request's head to the end of its answer.\n# TYPE {NAME} histogram\n"
         );
         for (key, histogram) in all {
-            let labels = labels(&key);
-            let mut count = 0;
-            for (at, bucket) in histogram.buckets.iter().enumerate() {
-                count += bucket;
-                let edge = EDGES.get(at).map_or_else(|| "+Inf".to_owned(), f64::to_string);
-                let _ = writeln!(out, "{NAME}_bucket{{{labels},le=\"{edge}\"}} {count}");
-            }
-            let _ = writeln!(out, "{NAME}_sum{{{labels}}} {}", histogram.sum.as_secs_f64());
-            let _ = writeln!(out, "{NAME}_count{{{labels}}} {count}");
+            histogram.write(out, NAME, labels(&key));
         }
     }
 }

@@ -7,33 +7,17 @@ use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
 };
-
-/// Upper bounds of the histogram's buckets, in seconds.
-const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+use xebec_core::histogram::ClientHistogram;
 
 /// Series by status and method. Methods that are not of the standard share one, so there is an end to them.
 #[derive(Default)]
-pub(crate) struct Metrics(Mutex<BTreeMap<(u16, &'static str), Histogram>>);
-
-#[derive(Clone, Copy, Default)]
-struct Histogram {
-    /// Calls by bucket, each counted once; those past the last bound only in `count`.
-    buckets: [u64; BUCKETS.len()],
-    count: u64,
-    seconds: f64,
-}
+pub(crate) struct Metrics(Mutex<BTreeMap<(u16, &'static str), ClientHistogram>>);
 
 impl Metrics {
     /// Counts a call that has ended.
     pub(crate) fn observe(&self, method: &Method, status: StatusCode, taken: Duration) {
-        let seconds = taken.as_secs_f64();
         let mut series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let histogram = series.entry((status.as_u16(), label(method))).or_default();
-        histogram.count += 1;
-        histogram.seconds += seconds;
-        if let Some(bucket) = BUCKETS.iter().position(|bound| seconds <= *bound) {
-            histogram.buckets[bucket] += 1;
-        }
+        series.entry((status.as_u16(), label(method))).or_default().observe(taken);
     }
 
     /// Everything, with the calls that there are now.
@@ -45,23 +29,15 @@ impl Metrics {
         );
         for ((code, method), histogram) in &series {
             let labels = format_args!("code=\"{code}\",method=\"{method}\"");
-            let _ = writeln!(text, "http_requests_total{{{labels}}} {}", histogram.count);
+            let _ = writeln!(text, "http_requests_total{{{labels}}} {}", histogram.count());
         }
         text.push_str(
             "# HELP http_request_duration_seconds How long calls took.\n\
              # TYPE http_request_duration_seconds histogram\n",
         );
         for ((code, method), histogram) in &series {
-            let name = "http_request_duration_seconds";
             let labels = format_args!("code=\"{code}\",method=\"{method}\"");
-            let mut below = 0;
-            for (bound, count) in BUCKETS.iter().zip(histogram.buckets) {
-                below += count;
-                let _ = writeln!(text, "{name}_bucket{{{labels},le=\"{bound}\"}} {below}");
-            }
-            let _ = writeln!(text, "{name}_bucket{{{labels},le=\"+Inf\"}} {}", histogram.count);
-            let _ = writeln!(text, "{name}_sum{{{labels}}} {}", histogram.seconds);
-            let _ = writeln!(text, "{name}_count{{{labels}}} {}", histogram.count);
+            histogram.write(&mut text, "http_request_duration_seconds", labels);
         }
         let _ = write!(
             text,

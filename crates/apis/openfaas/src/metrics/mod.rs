@@ -3,13 +3,11 @@
 //! Series exist for functions that were called and are still there; those that nobody called for
 //! [`KEPT_IDLE`] go, so that a scrape stays small however many functions are deployed.
 
-mod histogram;
 mod queues;
 mod requests;
 mod text;
 pub(crate) mod usage;
 
-use histogram::Histogram;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
@@ -19,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 use text::Row;
-use xebec_core::{function::FunctionView, names::Address, policy::Metric};
+use xebec_core::{function::FunctionView, histogram::ClientHistogram, names::Address, policy::Metric};
 
 /// How long the series of a function are kept after its last call.
 const KEPT_IDLE: Duration = Duration::from_secs(3600);
@@ -52,7 +50,7 @@ pub(crate) struct Series {
     /// When it was last called, in milliseconds since the metrics were made.
     last_call: AtomicU64,
     /// By status code. Held for a few additions, never across an await.
-    codes: Mutex<BTreeMap<u16, Histogram>>,
+    codes: Mutex<BTreeMap<u16, ClientHistogram>>,
 }
 
 /// A call that was counted as started, and is counted as ended when this is finished.
@@ -131,7 +129,7 @@ impl Metrics {
         let functions = self.functions.read().unwrap_or_else(PoisonError::into_inner);
         let count = |series: &Series| {
             let codes = series.codes.lock().unwrap_or_else(PoisonError::into_inner);
-            codes.get(&200).map_or(0, Histogram::count)
+            codes.get(&200).map_or(0, ClientHistogram::count)
         };
         functions.iter().map(|(address, series)| (address.clone(), count(series))).collect()
     }
@@ -176,14 +174,14 @@ impl Running {
 
     /// Counts the call as ended with a status.
     pub(crate) fn finish(self, code: u16) {
-        let seconds = self.since.elapsed().as_secs_f64();
+        let took = self.since.elapsed();
         self.series
             .codes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .entry(code)
             .or_default()
-            .add(seconds);
+            .observe(took);
     }
 }
 

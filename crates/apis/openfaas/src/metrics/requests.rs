@@ -1,32 +1,30 @@
 //! Requests to the server itself: management, and accepting calls that are made later. Calls have series of
 //! their own.
 
-use super::{
-    histogram::Histogram,
-    text::{family, sample},
-};
+use super::text::{family, sample};
 use http::{Method, StatusCode};
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
+use xebec_core::histogram::ClientHistogram;
 
 /// Requests by method, path and status. The paths are those of routes, so there are few.
 #[derive(Debug, Default)]
-pub(crate) struct Requests(Mutex<BTreeMap<(&'static str, &'static str, u16), Histogram>>);
+pub(crate) struct Requests(Mutex<BTreeMap<(&'static str, &'static str, u16), ClientHistogram>>);
 
 impl Requests {
     /// Counts a request as answered.
     pub(crate) fn answered(&self, method: &Method, path: &str, status: StatusCode, took: Duration) {
         let key = (known_method(method), route(path), status.as_u16());
         let mut requests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        requests.entry(key).or_default().add(took.as_secs_f64());
+        requests.entry(key).or_default().observe(took);
     }
 
     pub(super) fn write(&self, out: &mut String) {
         let requests = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let rows: Vec<(String, Histogram)> = requests
+        let rows: Vec<(String, ClientHistogram)> = requests
             .into_iter()
             .map(|((method, path, status), histogram)| {
                 (format!("method=\"{method}\",path=\"{path}\",status=\"{status}\""), histogram)

@@ -1,16 +1,17 @@
 //! The series in Prometheus' text format. Writing to a `String` cannot fail, so the results of `write!` carry
 //! nothing.
 
-use super::{Figures, histogram::Histogram};
+use super::Figures;
 use std::{
     collections::BTreeMap,
     fmt::{Display, Write as _},
 };
+use xebec_core::histogram::ClientHistogram;
 
 /// One function's row.
 pub(super) struct Row<'a> {
     pub(super) function_name: &'a str,
-    pub(super) codes: BTreeMap<u16, Histogram>,
+    pub(super) codes: BTreeMap<u16, ClientHistogram>,
     pub(super) started: u64,
     pub(super) figures: Figures,
 }
@@ -65,7 +66,7 @@ pub(super) fn functions(out: &mut String, rows: &[Row<'_>]) {
     }
 }
 
-fn by_code<'a>(rows: &'a [Row<'_>]) -> impl Iterator<Item = (String, &'a Histogram)> {
+fn by_code<'a>(rows: &'a [Row<'_>]) -> impl Iterator<Item = (String, &'a ClientHistogram)> {
     rows.iter().flat_map(|row| {
         let labels = |code: &u16| format!("function_name=\"{}\",code=\"{code}\"", row.function_name);
         row.codes.iter().map(move |(code, histogram)| (labels(code), histogram))
