@@ -24,13 +24,14 @@ fn record(tenant: &str, name: &str, seconds_ago: i64, outcome: Outcome) -> Invoc
         revision: Some(Digest::of(name)),
         instance: Some(format!("i-{name}")),
         received: Timestamp::now() - SignedDuration::from_secs(seconds_ago),
-        timing: Timing { cold: seconds_ago % 2 == 0, wait_us: 1, first_byte_us: 2, run_us: 3 },
+        timing: Timing { cold: seconds_ago % 2 == 0, wait_us: 1, init_us: 0, first_byte_us: 2, run_us: 3 },
         outcome,
         status: Some(200),
         message: None,
         request_bytes: 10,
         response_bytes: 20,
         attempt: 0,
+        noted: None,
     }
 }
 
@@ -168,7 +169,7 @@ pub async fn answers_every_filter(records: &dyn Records) {
                             until,
                             attempt,
                             limit: Some(1000),
-                            cursor: None,
+                            ..RecordQuery::default()
                         };
                         let matches = |record: &&InvocationRecord| {
                             tenant.as_ref().is_none_or(|tenant| *tenant == record.function.tenant)

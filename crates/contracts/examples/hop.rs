@@ -23,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::net::{TcpListener, TcpStream};
-use xebec_contracts::{Call, Opening, Session, contract};
+use xebec_contracts::{Brings, Call, Opening, Session, contract};
 use xebec_core::{
     Body, InvocationId,
     limits::Limits,
@@ -162,6 +162,7 @@ async fn open(port: u16) -> Arc<dyn Session> {
         limits: Limits::default(),
         slots: Arc::new(Unlimited),
         lines: Arc::new(Unlimited),
+        brings: Brings::default(),
     };
     contract("http").unwrap().open(opening).await.unwrap()
 }

@@ -65,7 +65,7 @@ impl Contract for Http {
     }
 
     async fn open(&self, opening: Opening) -> Result<Arc<dyn Session>, StartError> {
-        let options = Options::read(&opening.spec).map_err(|error| StartError(error.to_string()))?;
+        let options = Options::read(&opening.spec).map_err(|error| StartError::new(error.to_string()))?;
         let server = Arc::new(Server {
             io: opening.io,
             idle: idle::Idle::default(),

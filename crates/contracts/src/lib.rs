@@ -12,7 +12,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::LengthLimitError;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use xebec_core::{
     Body, Error, InvocationId, Outcome,
     body::CollectError,
@@ -21,6 +21,7 @@ use xebec_core::{
     ports::instance::{InstanceIo, Lines},
     revision::{ContractSpec, RevisionSpec},
     slot::{Slot, SlotOwner},
+    workload::ArchiveFormat,
 };
 
 pub mod duration;
@@ -67,6 +68,21 @@ pub struct Opening {
     pub slots: Arc<dyn SlotOwner>,
     /// Where lines go that the contract reads itself (`stdio`: a process's standard error).
     pub lines: Lines,
+    /// What contracts hand over that bring the code themselves.
+    pub brings: Brings,
+}
+
+/// What an instance is to run, for contracts that tell it.
+#[derive(Clone, Debug, Default)]
+pub struct Brings {
+    /// The function's name.
+    pub function: String,
+    /// Which of the code's entry points is called.
+    pub handler: Option<String>,
+    /// Environment variables.
+    pub variables: BTreeMap<String, String>,
+    /// The code, of a [`xebec_core::workload::Workload::Image`] that has some: how it is packed, and its bytes.
+    pub code: Option<(ArchiveFormat, Bytes)>,
 }
 
 /// An instance that takes calls.
@@ -155,9 +171,23 @@ pub(crate) fn broken_request(error: &(dyn std::error::Error + 'static)) -> (Outc
 }
 
 /// An instance that did not come to take calls. The engine adds the log tail.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(pub String);
+#[derive(Clone, Debug, Default, thiserror::Error)]
+#[error("{message}")]
+pub struct StartError {
+    /// Why, in a sentence without a full stop.
+    pub message: String,
+    /// What the function said about it, in its contract's own form.
+    pub output: Bytes,
+    /// It took longer than the contract's own limit.
+    pub late: bool,
+}
+
+impl StartError {
+    /// One about which the function said nothing.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..Self::default() }
+    }
+}
 
 /// The contract of that name.
 pub fn contract(name: &str) -> Option<Arc<dyn Contract>> {

@@ -62,9 +62,9 @@ impl Contract for Stdio {
     }
 
     async fn open(&self, opening: Opening) -> Result<Arc<dyn Session>, StartError> {
-        let options = Options::read(&opening.spec).map_err(|error| StartError(error.to_string()))?;
+        let options = Options::read(&opening.spec).map_err(|error| StartError::new(error.to_string()))?;
         if opening.command.is_empty() {
-            return Err(StartError("there is no command to run for each call".into()));
+            return Err(StartError::new("there is no command to run for each call"));
         }
         opening.slots.announce(opening.limits.concurrency);
         Ok(Arc::new(StdioSession {
@@ -151,6 +151,7 @@ impl Session for StdioSession {
             directory: None,
             combine_output: self.options.combine_output,
             input: input.clone(),
+            result: false,
         };
         let child = match self.io.spawn(command).await {
             Ok(child) => child,

@@ -82,7 +82,7 @@ impl Contract for Dialled {
 
     async fn open(&self, opening: Opening) -> Result<Arc<dyn Session>, StartError> {
         let mut listener =
-            opening.io.listen(&place(&opening)).await.map_err(|error| StartError(error.to_string()))?;
+            opening.io.listen(&place(&opening)).await.map_err(|error| StartError::new(error.to_string()))?;
         let desk = Arc::new(Desk { slots: opening.slots, state: Mutex::default(), asked: Notify::new() });
         let mut listening = JoinSet::new();
         listening.spawn({
@@ -97,7 +97,7 @@ impl Contract for Dialled {
         // It takes calls once it has asked for one.
         tokio::select! {
             () = desk.asked.notified() => {}
-            exit = opening.io.exited() => return Err(StartError(format!("the function {exit} before it asked"))),
+            exit = opening.io.exited() => return Err(StartError::new(format!("the function {exit} before it asked"))),
         }
         Ok(Arc::new(DialledSession { io: opening.io, desk, _listening: listening }))
     }

@@ -17,6 +17,10 @@ pub struct Environment {
     pub driver: String,
     /// The contract its instances speak.
     pub contract: ContractSpec,
+    /// The container image that its instances run, for drivers that run images; code is handed to them by the
+    /// contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// The command that starts an instance; `command[0]` is looked up in the server's `PATH`.
     /// Empty where the revision brings its own (`exec`, `http`).
     #[serde(default)]

@@ -5,15 +5,17 @@ use crate::{
     body::Body,
     digest::Digest,
     error::Error,
+    limits::Clock,
     names::FunctionKey,
     outcome::{Outcome, PlatformFault},
     ports::instance::InstanceId,
+    record::Note,
 };
 use bytes::Bytes;
 use compact_str::CompactString;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 use uuid::Uuid;
 
 /// The id of an invocation: a UUIDv7, so that ids sort by time.
@@ -73,6 +75,8 @@ pub struct Invocation {
     pub received: Timestamp,
     /// Which attempt it is of a call that outlives its caller, counted from 1; 0 for a caller who waits.
     pub attempt: u32,
+    /// What its door wants kept with its record.
+    pub note: Option<Arc<Note>>,
 }
 
 impl Invocation {
@@ -87,8 +91,22 @@ impl Invocation {
             timeout: None,
             received: Timestamp::now(),
             attempt: 0,
+            note: None,
         }
     }
+}
+
+/// Which call a request is: an extension of requests to code that is part of the server, and of no others.
+#[derive(Clone, Debug)]
+pub struct Called {
+    /// The call's id.
+    pub id: InvocationId,
+    /// What was called.
+    pub function: FunctionKey,
+    /// On whose behalf.
+    pub principal: Principal,
+    /// What the call's door wants kept of it.
+    pub note: Option<Arc<Note>>,
 }
 
 /// What a function answered, as its head arrived. The body streams on; what the engine records of the
@@ -112,6 +130,10 @@ pub struct Timing {
     pub cold: bool,
     /// Waiting for a slot, microseconds; a start that it waited for included.
     pub wait_us: u64,
+    /// What its contract needed of that to bring the new instance to take calls, microseconds; 0 where the
+    /// instance was there.
+    #[serde(default)]
+    pub init_us: u64,
     /// From sending to the first byte of the answer, microseconds.
     pub first_byte_us: u64,
     /// From sending to the last byte of the answer, microseconds; 0 while it runs.
@@ -133,6 +155,8 @@ pub struct InvokeError {
     pub exit_code: Option<i32>,
     /// When it may be worth trying again.
     pub retry_after: Option<Duration>,
+    /// The clock that ran out, where one did.
+    pub clock: Option<Clock>,
     /// The contract that was spoken, where it got that far: doors map some outcomes by it.
     pub contract: CompactString,
     /// The call's id.
@@ -154,6 +178,7 @@ impl InvokeError {
             log_tail: Vec::new(),
             exit_code: None,
             retry_after: None,
+            clock: None,
             contract: CompactString::default(),
             id,
         }

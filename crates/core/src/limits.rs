@@ -19,6 +19,10 @@ pub struct Limits {
     pub concurrency: u32,
     /// The largest request body, in bytes; past it: 413.
     pub request_bytes: u64,
+    /// What is kept of the lines that one call prints, in bytes; `None`: all, as long as they do not come too
+    /// fast.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_bytes: Option<u64>,
     /// The four clocks.
     pub clocks: Clocks,
 }
@@ -32,6 +36,7 @@ impl Default for Limits {
             scratch_bytes: None,
             concurrency: 1,
             request_bytes: 32 * 1024 * 1024,
+            log_bytes: None,
             clocks: Clocks::default(),
         }
     }

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 /// The longest line kept, in bytes; the rest of a longer one is cut and marked with `…`.
 pub const MAX_LINE_BYTES: usize = 16 * 1024;
 
+/// What the platform says in the log where a call printed more than
+/// [`log_bytes`](crate::limits::Limits::log_bytes); the limit in bytes stands behind it.
+pub const CUT_OFF: &str = "what the call printed is cut off here, at bytes: ";
+
 /// One line that a function printed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LogLine {

@@ -5,6 +5,7 @@ use crate::{
     digest::Digest,
     invocation::InvocationId,
     names::{FunctionKey, Tenant},
+    record::Note,
     rules::retry::Retry,
 };
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use compact_str::CompactString;
 use http::HeaderMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// The queue of messages whose sender named none.
 pub const DEFAULT_QUEUE: &str = "default";
@@ -70,6 +71,9 @@ pub struct Message {
     /// Where it came from.
     #[serde(default)]
     pub source: Source,
+    /// What its door wants kept with the call's record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Arc<Note>>,
 }
 
 /// The priority of messages whose sender named none.
@@ -100,6 +104,7 @@ impl Message {
             destinations: Destinations::default(),
             hops: 0,
             source: Source::Call,
+            note: None,
         }
     }
 
@@ -352,6 +357,8 @@ pub struct Submission {
     pub wishes: Wishes,
     /// Where it came from.
     pub source: Source,
+    /// What its door wants kept with the call's record.
+    pub note: Option<Arc<Note>>,
 }
 
 impl Submission {
@@ -369,6 +376,7 @@ impl Submission {
             principal,
             wishes: Wishes::default(),
             source: Source::Call,
+            note: None,
         }
     }
 }

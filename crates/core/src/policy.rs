@@ -73,6 +73,8 @@ pub struct Delivery {
     pub batch: Option<Batch>,
     /// Where results go.
     pub destinations: Destinations,
+    /// What finally failed is kept, to be looked at and sent again; else its record is all that is left of it.
+    pub dead_letters: bool,
 }
 
 impl Default for Delivery {
@@ -86,6 +88,7 @@ impl Default for Delivery {
             expiry_ms: None,
             batch: None,
             destinations: Destinations::default(),
+            dead_letters: true,
         }
     }
 }

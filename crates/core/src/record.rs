@@ -4,9 +4,11 @@ use crate::{
     digest::Digest,
     invocation::{InvocationId, Timing},
     message::Call,
-    names::FunctionKey,
+    names::{FunctionKey, Tenant},
     outcome::Outcome,
 };
+use bytes::Bytes;
+use compact_str::CompactString;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +42,72 @@ pub struct InvocationRecord {
     /// attempts have one id, and so one record: that of the last.
     #[serde(default)]
     pub attempt: u32,
+    /// What a door wanted kept with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noted: Option<Box<Noted>>,
+}
+
+/// What a door wants kept with the record of a call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Note {
+    /// Where the record is filed, beside its function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filed: Option<Filed>,
+    /// The call that this one is a part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<InvocationId>,
+    /// The door's own words, a JSON object; [`Remarks::details`] are added to them.
+    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    pub details: serde_json::Value,
+    /// How much of the answer's body is kept, in bytes; 0: nothing.
+    pub answer_bytes: u64,
+}
+
+/// Where a record is filed beside its function: in a list of its door's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Filed {
+    /// Whose list: those on whose behalf the call was made.
+    pub tenant: Tenant,
+    /// Under which name.
+    #[schema(value_type = String)]
+    pub name: CompactString,
+}
+
+/// What was kept of what a door wanted: a [`Note`] after the call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
+pub struct Noted {
+    /// Where the record is filed, beside its function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filed: Option<Filed>,
+    /// The call that this one is a part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<InvocationId>,
+    /// The door's own words, a JSON object.
+    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    pub details: serde_json::Value,
+    /// The answer's body, or what the function had written to it when it failed, as far as it was to be kept.
+    #[serde(skip)]
+    pub answer: Bytes,
+}
+
+impl From<Note> for Noted {
+    /// Before anything was answered.
+    fn from(note: Note) -> Self {
+        let Note { filed, cause, details, answer_bytes: _ } = note;
+        Self { filed, cause, details, answer: Bytes::new() }
+    }
+}
+
+/// What a contract, or the code itself where it is part of the server, says of an answer beside its bytes: an
+/// extension of the response.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Remarks {
+    /// How the call ended, where the status does not say so.
+    pub outcome: Option<Outcome>,
+    /// Added to [`Note::details`] in the record, field by field; a JSON object.
+    pub details: serde_json::Value,
 }
 
 /// Which records to return. Newest first.
@@ -58,6 +126,16 @@ pub struct RecordQuery {
     pub until: Option<Timestamp>,
     /// Of at least this attempt: with 1 all that outlived their caller, with 2 those that were tried again.
     pub attempt: Option<u32>,
+    /// Filed for this tenant.
+    pub filed_for: Option<Tenant>,
+    /// Filed under this name; goes with `filed_for`.
+    pub filed_as: Option<CompactString>,
+    /// Parts of this call.
+    pub cause: Option<InvocationId>,
+    /// With what was kept of the answers; they are left out otherwise.
+    pub answers: bool,
+    /// Not the first so many; goes without a cursor.
+    pub skip: u64,
     /// At most so many; implementations cap it at 1000.
     pub limit: Option<u32>,
     /// Where the previous page ended.
@@ -82,6 +160,18 @@ impl RecordQuery {
             && self.since.is_none_or(|since| record.received >= since)
             && self.until.is_none_or(|until| record.received < until)
             && self.attempt.is_none_or(|attempt| record.attempt >= attempt)
+            && self.matches_noted(record.noted.as_deref())
+    }
+}
+
+impl RecordQuery {
+    fn matches_noted(&self, noted: Option<&Noted>) -> bool {
+        let filed = noted.and_then(|noted| noted.filed.as_ref());
+        let is = |wanted: &Tenant| filed.is_some_and(|filed| filed.tenant == *wanted);
+        let named = |wanted: &CompactString| filed.is_some_and(|filed| filed.name == *wanted);
+        self.filed_for.as_ref().is_none_or(is)
+            && self.filed_as.as_ref().is_none_or(named)
+            && self.cause.is_none_or(|cause| noted.and_then(|noted| noted.cause) == Some(cause))
     }
 }
 

@@ -33,6 +33,9 @@ pub struct RevisionSpec {
     /// It must not write anywhere but `/tmp`.
     #[serde(default)]
     pub read_only_root: bool,
+    /// Its code is complete: none of its environment's build steps is run for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub as_is: bool,
 }
 
 impl RevisionSpec {

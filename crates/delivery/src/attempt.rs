@@ -4,13 +4,14 @@ use crate::{headers, shared::Shared, trace};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Uri};
 use http_body_util::BodyExt as _;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use xebec_core::{
     Body, BodyError, Digest, FunctionKey, Invocation, InvocationId, Outcome,
     auth::Principal,
     message::{Call, Source},
     outcome::{FunctionFault, PlatformFault},
+    record::Note,
     rules::{
         hops,
         retry::{Ending, History},
@@ -87,6 +88,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) keep: u64,
     /// Where it came from.
     pub(crate) source: &'a Source,
+    pub(crate) note: Option<&'a Arc<Note>>,
     /// The trace contexts of its messages, where there are several.
     pub(crate) links: Vec<Option<TraceContext>>,
 }
@@ -118,6 +120,7 @@ async fn make(shared: &Shared, plan: Plan<'_>, request: Request<Body>) -> Attemp
         // When this attempt began: a record of what was accepted a year ago would be past its time at once.
         received: shared.clock.now(),
         attempt: plan.attempt,
+        note: plan.note.cloned(),
     };
     let began = Instant::now();
     let answer = match shared.invoker.invoke(invocation).await {

@@ -281,6 +281,7 @@ async fn call(shared: &Shared, function: &FunctionKey, group: &[Item<'_>]) -> At
         attempt: cases().map(|case| attempt::number(&case.history)).max().unwrap_or(1),
         keep: REPORT_BYTES,
         source: cases().next().map_or(&Source::Call, |case| &case.message.source),
+        note: None,
         links,
     };
     let attempt = attempt::call(shared, plan).await;

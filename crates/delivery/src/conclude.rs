@@ -285,6 +285,7 @@ pub(crate) fn as_record(
         request_bytes: case.message.call.body.len(),
         response_bytes: attempt.answer.as_ref().map_or(0, |answer| answer.body.len() as u64),
         attempt: attempt::number(&case.history),
+        noted: case.message.note.as_deref().map(|note| Box::new(note.clone().into())),
     }
 }
 

@@ -115,6 +115,7 @@ async fn make(shared: &Shared, case: Case<'_>, begun: &AtomicBool) -> Result<Att
         attempt: attempt::number(&case.history),
         keep: if case.has_destinations() { shared.options.answer_bytes } else { 0 },
         source: &message.source,
+        note: message.note.as_ref(),
         links: Vec::new(),
     };
     Ok(attempt::call(shared, plan).await)

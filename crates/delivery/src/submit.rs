@@ -113,6 +113,7 @@ pub(crate) async fn submit(shared: &Shared, submission: Submission) -> Result<Re
         destinations,
         hops,
         source: submission.source,
+        note: submission.note,
     };
     let queue = message.lane.queue.clone();
     let receipt = enqueue(shared, message).await;

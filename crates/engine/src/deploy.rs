@@ -49,7 +49,7 @@ impl Engine {
         let turn = self.turn(&deployment.key).await;
         let (environment, driver) = self.check(&mut deployment, progress).await?;
         let revision = Revision::new(deployment.revision.clone());
-        let archive = archive(&revision.spec);
+        let archive = revision.spec.workload.archive();
         let pinned = self.pins.pin([revision.digest].into_iter().chain(archive).collect()).await;
         let code = match archive {
             Some(archive) => Some(self.shared.blobs.get(&archive).await?),
@@ -106,7 +106,7 @@ impl Engine {
         if !spec.environment.is_empty() {
             return self.find_environment(&spec.environment);
         }
-        let Workload::Image { reference } = &spec.workload else {
+        let Workload::Image { reference, .. } = &spec.workload else {
             return Err(Error::invalid("XB2004", "the function names no environment"));
         };
         let environment = self.shared.environments.stands_in_for(reference).ok_or_else(|| {
@@ -230,13 +230,6 @@ impl Engine {
             }
         }
         self.shared.keeper.wake(&active);
-    }
-}
-
-fn archive(spec: &RevisionSpec) -> Option<Digest> {
-    match &spec.workload {
-        Workload::Code { archive, .. } => Some(*archive),
-        _ => None,
     }
 }
 

@@ -71,6 +71,9 @@ impl Flight {
         let now = Instant::now();
         self.timing.cold |= cold;
         self.timing.wait_us = micros(now - self.entered);
+        if cold && let Some(init) = instance.init.get() {
+            self.timing.init_us = micros(*init);
+        }
         self.sent = Some(now);
         instance.lines.call_began(self.id);
         self.instance = Some(instance);
@@ -154,6 +157,7 @@ impl Flight {
             request_bytes: self.request.bytes(),
             response_bytes: self.response_bytes,
             attempt: self.attempt,
+            noted: None,
         };
         self.admitted.shared.recorder.record(record, self.kept.take().and_then(Kept::whole));
     }

@@ -11,7 +11,6 @@ use xebec_core::{
     Digest, Error,
     document::{Document, Expect, ListQuery, Write},
     ports::store::pages,
-    workload::Workload,
 };
 
 /// How many revisions are looked at, and deleted, at a time.
@@ -130,8 +129,8 @@ impl Engine {
                 continue;
             }
             let spec = documents::revision_spec(&document)?;
-            if let Workload::Code { archive, .. } = &spec.workload {
-                live.archives.insert(*archive);
+            if let Some(archive) = spec.workload.archive() {
+                live.archives.insert(archive);
             }
             let tenant = document.namespace;
             let mounts = spec.secrets.into_iter();

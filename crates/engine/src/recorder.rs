@@ -248,6 +248,7 @@ mod tests {
             request_bytes: 0,
             response_bytes: 0,
             attempt: 0,
+            noted: None,
         }
     }
 

@@ -178,6 +178,7 @@ fn record(connection: &Connection, row: &Row<'_>, names: &mut Names) -> Result<I
         timing: Timing {
             cold: row.get(6)?,
             wait_us: unsigned(row.get(7)?),
+            init_us: 0,
             first_byte_us: unsigned(row.get(8)?),
             run_us: unsigned(row.get(9)?),
         },
@@ -188,6 +189,7 @@ fn record(connection: &Connection, row: &Row<'_>, names: &mut Names) -> Result<I
         instance: row.get(14)?,
         message: row.get(15)?,
         attempt: row.get(16)?,
+        noted: None,
     })
 }
 

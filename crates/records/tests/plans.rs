@@ -25,7 +25,7 @@ fn record(index: usize, functions: usize, received: Timestamp) -> InvocationReco
         revision: Some(xebec_core::Digest::of("x")),
         instance: Some("process-0123456789".to_owned()),
         received,
-        timing: Timing { cold: false, wait_us: 12, first_byte_us: 812, run_us: 845 },
+        timing: Timing { cold: false, wait_us: 12, init_us: 0, first_byte_us: 812, run_us: 845 },
         outcome: if index.is_multiple_of(5000) {
             Outcome::FunctionError(FunctionFault::Crash)
         } else {
@@ -36,6 +36,7 @@ fn record(index: usize, functions: usize, received: Timestamp) -> InvocationReco
         request_bytes: 120,
         response_bytes: 2048,
         attempt: if index.is_multiple_of(1001) || index == 7 { 2 } else { 0 },
+        noted: None,
     }
 }
 

@@ -19,7 +19,7 @@ use rustix::process::Signal;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tower_http::services::ServeDir;
-use xebec_contracts::{Contract as _, Opening, StartError, http::Http, stdio::Stdio};
+use xebec_contracts::{Brings, Contract as _, Opening, http::Http, stdio::Stdio};
 use xebec_core::{
     limits::{Clocks, Limits},
     ports::instance::{Exit, Lines},
@@ -122,7 +122,7 @@ async fn begin_work(
             log::own(format_args!("mode: {mode}, fprocess: {command:?}"));
             let local = Local::new(children.clone(), calls.clone(), None);
             let opening = opening(local, contract, command.clone(), calls, lines);
-            let session = Stdio.open(opening).await.map_err(|StartError(why)| why)?;
+            let session = Stdio.open(opening).await.map_err(|error| error.message)?;
             Ok((Place::Forked { session, classic: *classic }, None))
         }
         Work::Serve { command, contract, upstream } => {
@@ -138,7 +138,7 @@ async fn begin_work(
                     Ok(session) => {
                         opened.send_replace(Some(session));
                     }
-                    Err(StartError(why)) => log::own(format_args!("{why}")),
+                    Err(error) => log::own(format_args!("{error}")),
                 }
                 // Kept, so that calls wait for their time and not less: the end of the server ends all.
                 opened.closed().await;
@@ -163,6 +163,7 @@ fn opening(
         limits: Limits { clocks, ..Limits::default() },
         slots: calls.clone(),
         lines,
+        brings: Brings::default(),
     }
 }
 

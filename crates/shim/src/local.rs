@@ -131,6 +131,7 @@ impl InstanceIo for Local {
         };
         child.input_taken = input_taken;
         child.streams = Some(ChildStreams {
+            result: None,
             stdin,
             stdout: Box::new(Receiver::from_owned_fd(from.into())?),
             stderr: match errors {

@@ -56,6 +56,7 @@ pub fn deployment(control: &dyn Control, tenant: &Tenant, manifest: &Manifest) -
             secrets: manifest.secrets.iter().map(mount).collect(),
             limits,
             read_only_root: false,
+            as_is: false,
         },
         policy: Policy {
             delivery: delivery::delivery(control, tenant, &manifest.asynchronous)?,
@@ -78,7 +79,7 @@ fn runs(control: &dyn Control, manifest: &Manifest) -> Result<(Arc<Environment>,
                 Error::new(ErrorKind::Refused, "XB2004", format!("nothing here can run the image {image:?}"))
                     .with_hint("name an environment for it under [[images]] in xebec.toml")
             })?;
-            Ok((environment, Workload::Image { reference: image.clone() }))
+            Ok((environment, Workload::image(image.clone())))
         }
         (None, Some(code)) => {
             let name = manifest.environment.as_deref().ok_or_else(|| {

@@ -37,6 +37,7 @@ fn record(tenant: &str, number: i64) -> InvocationRecord {
         request_bytes: number.unsigned_abs(),
         response_bytes: 0,
         attempt: 0,
+        noted: None,
     }
 }
 

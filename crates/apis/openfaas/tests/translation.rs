@@ -49,7 +49,7 @@ fn a_plain_deployment() {
     assert_eq!(compiled.key.to_string(), "default/openfaas/fn");
     assert_eq!(compiled.addresses, [Address::new("function", &Tenant::default(), "fn")]);
     let revision = compiled.revision;
-    let image = Workload::Image { reference: "ghcr.io/openfaas/alpine:latest".into() };
+    let image = Workload::image("ghcr.io/openfaas/alpine:latest");
     assert_eq!((revision.workload, revision.environment.as_str()), (image, "exec"));
     assert_eq!((revision.contract.name.as_str(), revision.contract.options.len()), ("stdio", 0));
     assert_eq!(revision.command, ["cat"]);

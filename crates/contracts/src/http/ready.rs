@@ -18,7 +18,7 @@ pub(super) async fn until_ready(server: &Server) -> Result<(), StartError> {
         biased;
         exit = server.io.exited() => {
             let place = place(&server.options.endpoint);
-            Err(StartError(format!("the function {exit} before it took calls on {place}")))
+            Err(StartError::new(format!("the function {exit} before it took calls on {place}")))
         }
         ready = keep_trying(server) => ready,
     }
@@ -39,7 +39,7 @@ async fn keep_trying(server: &Server) -> Result<(), StartError> {
             Err(IoError::System(error)) if not_yet(error.kind()) => {}
             // The exit is awaited beside this, and says it better.
             Err(IoError::Exited(_)) => std::future::pending().await,
-            Err(error) => return Err(StartError(format!("cannot connect to the function: {error}"))),
+            Err(error) => return Err(StartError::new(format!("cannot connect to the function: {error}"))),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);

@@ -17,7 +17,7 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream, unix::pipe},
     sync::watch,
 };
-use xebec_contracts::{Call, Opening, Session, contract};
+use xebec_contracts::{Brings, Call, Opening, Session, contract};
 use xebec_core::{
     Body, InvocationId,
     limits::Limits,
@@ -128,6 +128,7 @@ impl InstanceIo for Toy {
             why: error.to_string(),
         })?;
         let streams = ChildStreams {
+            result: None,
             stdin: match child.stdin.take() {
                 Some(stdin) => Box::new(stdin),
                 None => Box::new(tokio::io::sink()),
@@ -272,6 +273,7 @@ pub fn opening(io: Arc<Toy>, owner: Arc<Owner>, spec: ContractSpec, command: &[&
         limits: Limits { concurrency: 4, ..Limits::default() },
         slots: owner.clone(),
         lines: owner,
+        brings: Brings::default(),
     }
 }
 

@@ -111,6 +111,9 @@ pub struct Command {
     /// All of its standard input, where that is known beforehand. A driver that can has it wait there before
     /// the program runs; [`Child::input_taken`] tells.
     pub input: Option<Bytes>,
+    /// It gets one more pipe to write to, as descriptor 3; [`ChildStreams::result`] is its other end. A driver
+    /// that cannot answers [`IoError::Unsupported`].
+    pub result: bool,
 }
 
 /// A process inside an instance. Dropping it kills the process and everything it started.
@@ -140,6 +143,8 @@ pub struct ChildStreams {
     pub stdout: Box<dyn AsyncRead + Send + Unpin>,
     /// `None` where it was combined with output.
     pub stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    /// What is written to descriptor 3; there where [`Command::result`] asked for it.
+    pub result: Option<Box<dyn AsyncRead + Send + Unpin>>,
 }
 
 /// How a process ended.
@@ -229,6 +234,11 @@ pub enum IoError {
 pub trait LineSink: Send + Sync {
     /// One line without its end.
     fn line(&self, stream: LogStream, text: &str);
+
+    /// From now on, lines that are `mark` and nothing else are not kept; `told` is called for each, in its turn
+    /// among the lines of its stream. What is printed before the instance's first call belongs to that call, and
+    /// what is printed between two calls to the one before. Set once; a sink without calls ignores it.
+    fn watch_for(&self, _mark: &'static str, _told: Box<dyn Fn(LogStream) + Send + Sync>) {}
 }
 
 /// Where an instance's lines go, shared.

@@ -1,8 +1,9 @@
 //! The ports: what the engine needs of the world ([`driver`], [`instance`], [`store`], [`blobs`],
 //! [`records`], [`queue`], [`clock`], [`tracer`]), what doors may ask ([`control`], [`invoker`], [`deliveries`], [`schedules`]) and the gateway
-//! of doors ([`door`]). The binary names the implementations.
+//! of doors ([`door`]); and what functions are that are part of the server ([`builtin`]). The binary names the implementations.
 
 pub mod blobs;
+pub mod builtin;
 pub mod clock;
 pub mod control;
 pub mod deliveries;

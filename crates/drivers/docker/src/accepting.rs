@@ -118,7 +118,7 @@ mod tests {
 
     fn spec() -> RevisionSpec {
         RevisionSpec {
-            workload: Workload::Image { reference: "a:1".into() },
+            workload: Workload::image("a:1"),
             environment: "image".into(),
             contract: ContractSpec::named("http"),
             command: Vec::new(),
@@ -128,6 +128,7 @@ mod tests {
             secrets: Vec::new(),
             limits: Limits::default(),
             read_only_root: true,
+            as_is: false,
         }
     }
 
@@ -148,7 +149,7 @@ mod tests {
             ("workload:", |s| {
                 s.workload = Workload::Code { archive: Digest::of("x"), format: ArchiveFormat::Tar, bytes: 1 }
             }),
-            ("image:", |s| s.workload = Workload::Image { reference: "A B".into() }),
+            ("image:", |s| s.workload = Workload::image("A B")),
             ("contract:", |s| s.contract = ContractSpec::named("stdio")),
             ("contract:", |s| s.contract = ContractSpec::named("wasi-http")),
             ("contract.socket:", |s| drop(s.contract.options.insert("socket".into(), "/s".into()))),

@@ -63,7 +63,9 @@ impl Inner {
         // One that never came from a registry has no name that stays; the note of its id does for it.
         if let Some(digest) = reference.digest_among(&found.digests) {
             reference.digest = Some(digest);
-            spec.workload = Workload::Image { reference: reference.to_string() };
+            if let Workload::Image { reference: name, .. } = &mut spec.workload {
+                *name = reference.to_string();
+            }
         }
         Ok(())
     }
@@ -133,7 +135,7 @@ impl Inner {
 /// The image that a revision names.
 pub(crate) fn reference(spec: &RevisionSpec) -> Result<Reference, Error> {
     match &spec.workload {
-        Workload::Image { reference } => Reference::read(reference),
+        Workload::Image { reference, .. } => Reference::read(reference),
         _ => Err(Error::new(
             ErrorKind::Refused,
             "XB3001",

@@ -170,7 +170,7 @@ mod tests {
 
     fn shaped(change: impl FnOnce(&mut RevisionSpec), published: bool) -> ContainerCreateBody {
         let mut spec = RevisionSpec {
-            workload: Workload::Image { reference: "a:1".into() },
+            workload: Workload::image("a:1"),
             environment: "image".into(),
             contract: ContractSpec::named("http"),
             command: Vec::new(),
@@ -180,10 +180,12 @@ mod tests {
             secrets: Vec::new(),
             limits: Limits::default(),
             read_only_root: false,
+            as_is: false,
         };
         change(&mut spec);
         let environment = Environment {
             name: "image".into(),
+            image: None,
             description: String::new(),
             driver: "docker".into(),
             contract: ContractSpec::named("http"),

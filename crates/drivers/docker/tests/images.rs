@@ -46,7 +46,7 @@ async fn a_tag_that_moves_changes_nothing_that_is_deployed() {
     let place = Place::on(engine, with_credentials(&registry, PASSWORD)).await;
     let told = Told::default();
     let pinned = place.deploy_telling(&Function::of(&name), &told).await.unwrap();
-    let Workload::Image { reference } = &pinned.revision.spec.workload else { panic!() };
+    let Workload::Image { reference, .. } = &pinned.revision.spec.workload else { panic!() };
     assert!(reference.starts_with(&format!("{name}@sha256:")), "{reference}");
     assert!(told.0.lock().iter().any(|line| line.starts_with("Status: Downloaded")), "{:?}", told.0.lock());
     // Without the pin the note alone keeps the image.

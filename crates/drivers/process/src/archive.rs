@@ -72,6 +72,9 @@ pub fn unpack(
             let decoder = zstd::Decoder::new(archive).map_err(UnpackError::Unreadable)?;
             unpack_tar(decoder, into, limits)
         }
+        ArchiveFormat::Zip | ArchiveFormat::Single => {
+            Err(UnpackError::Unreadable(io::Error::other("it is packed in a way that is not unpacked here")))
+        }
         ArchiveFormat::Wasm => Err(UnpackError::Unreadable(io::Error::other("it is a WebAssembly module"))),
     }
 }

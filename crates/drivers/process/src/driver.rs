@@ -141,6 +141,12 @@ impl Driver for ProcessDriver {
                 );
             }
             Workload::Code { .. } | Workload::Image { .. } => {}
+            Workload::Builtin { .. } => {
+                return refuse(
+                    "workload: the process driver runs no parts of the server".to_owned(),
+                    "use the environment builtin",
+                );
+            }
             Workload::Pod { .. } => {
                 return refuse(
                     "workload: the process driver runs no pods".to_owned(),

@@ -188,6 +188,7 @@ impl Child for Spawned {
     fn take_streams(&mut self) -> Option<ChildStreams> {
         let stdout = self.process.stdout.take()?;
         Some(ChildStreams {
+            result: None,
             stdin: match self.process.stdin.take() {
                 Some(stdin) => Box::new(stdin),
                 None => Box::new(tokio::io::sink()),

@@ -209,6 +209,7 @@ fn start(code: &[u8]) -> Start {
         revision: Arc::new(revision(code)),
         environment: Arc::new(Environment {
             name: "wasm".to_owned(),
+            image: None,
             description: String::new(),
             driver: "wasm".to_owned(),
             contract: ContractSpec::named("wasi-http"),
@@ -240,6 +241,7 @@ fn revision(code: &[u8]) -> Revision {
         secrets: Vec::new(),
         limits: Limits::default(),
         read_only_root: false,
+        as_is: false,
     })
 }
 

@@ -19,7 +19,10 @@ const CORE_MODULE: &[u8] = &[1, 0, 0, 0];
 /// `XB3002`, with what to do.
 pub(crate) fn component(code: &Bytes, format: ArchiveFormat, wanted: Option<&str>) -> Result<Bytes, Error> {
     let file = match format {
-        ArchiveFormat::Wasm => code.clone(),
+        ArchiveFormat::Wasm | ArchiveFormat::Single => code.clone(),
+        ArchiveFormat::Zip => {
+            return Err(bad("the code is a zip archive".to_owned()).with_hint("deploy the .wasm file itself"));
+        }
         ArchiveFormat::Tar => from_archive(code.as_ref(), wanted)?,
         ArchiveFormat::TarGzip => from_archive(flate2::read::GzDecoder::new(code.as_ref()), wanted)?,
         ArchiveFormat::TarZstd => {

@@ -45,6 +45,7 @@ impl WasmChild {
         let streams = Streams { stdin: guest_stdin, stdout: guest_stdout, stderr: guest_stderr };
         let task = tokio::spawn(run(instance.clone(), in_flight, command, streams));
         let streams = ChildStreams {
+            result: None,
             stdin: Box::new(stdin),
             stdout: Box::new(stdout),
             stderr: stderr.map(|reader| Box::new(reader) as _),

@@ -128,6 +128,12 @@ impl Driver for WasmDriver {
                     "deploy the .wasm file itself",
                 );
             }
+            Workload::Builtin { .. } => {
+                return refuse(
+                    "workload: the wasm driver runs components, not parts of the server",
+                    "use the environment builtin",
+                );
+            }
             Workload::Pod { .. } => {
                 return refuse(
                     "workload: the wasm driver runs components, not pods",

@@ -3,7 +3,10 @@
 use super::{Pool, state::Number};
 use crate::{lines::InstanceLines, usage::Measured};
 use parking_lot::Mutex;
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::sync::Notify;
 use xebec_contracts::Session;
 use xebec_core::{
@@ -21,6 +24,8 @@ pub(crate) struct Instance {
     pub(crate) io: OnceLock<Arc<dyn InstanceIo>>,
     pub(crate) measured: Mutex<Measured>,
     pub(super) session: OnceLock<Arc<dyn Session>>,
+    /// What its contract needed to bring it to take calls.
+    pub(crate) init: OnceLock<Duration>,
     /// How it ended, once it has.
     exit: OnceLock<Exit>,
     gone: Notify,
@@ -39,6 +44,7 @@ impl Instance {
             io: OnceLock::new(),
             measured: Mutex::new(Measured::nothing(now)),
             session: OnceLock::new(),
+            init: OnceLock::new(),
             exit: OnceLock::new(),
             gone: Notify::new(),
             wake: Notify::new(),

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, timeout};
-use xebec_contracts::{Opening, Session};
+use xebec_contracts::{Brings, Opening, Session, StartError};
 use xebec_core::{
     Error,
     ports::{
@@ -41,14 +41,18 @@ pub(super) async fn live(pool: Arc<Pool>, order: Order, memory: Reservation, abo
         _ = cancelled => Err(None),
         opened = timeout(start_clock, bring_up(&pool, &instance, &trace)) => match opened {
             Ok(opened) => opened.map_err(Some),
-            Err(_) => Err(Some(format!("it did not come to take calls within {start_clock:?}"))),
+            Err(_) => Err(Some(StartError {
+                message: format!("it did not come to take calls within {start_clock:?}"),
+                late: true,
+                ..StartError::default()
+            })),
         },
     };
     pool.shared.blanks.refill(&pool.shared, &pool.environment);
     let session = match outcome {
         Ok(session) => session,
         Err(why) => {
-            trace.fail(why.as_deref().unwrap_or("nobody waited for it any more"));
+            trace.fail(why.as_ref().map_or("nobody waited for it any more", |why| &why.message));
             drop(trace);
             give_up(&pool, &instance, why).await;
             return drop(memory);
@@ -88,8 +92,8 @@ async fn bring_up(
     pool: &Arc<Pool>,
     instance: &Arc<Instance>,
     trace: &StartTrace,
-) -> Result<Arc<dyn Session>, String> {
-    let io = start(pool, instance, trace).await?;
+) -> Result<Arc<dyn Session>, StartError> {
+    let io = start(pool, instance, trace).await.map_err(StartError::new)?;
     // Set once, here: whatever happens from now on, it is destroyed at the end.
     let _ = instance.io.set(io.clone());
     let spec = &pool.revision.spec;
@@ -101,17 +105,44 @@ async fn bring_up(
         limits: spec.limits.clone(),
         slots: Arc::new(Announcer { pool: pool.clone(), number: instance.number }),
         lines: instance.lines.clone(),
+        brings: brings(pool).await?,
     };
     let _ready = trace.step("become ready");
+    let begun = Instant::now();
     let mut opened = pool.contract.open(opening);
-    tokio::select! {
+    let opened = tokio::select! {
         biased;
-        opened = &mut opened => opened.map_err(|error| error.0),
+        opened = &mut opened => opened,
         exit = io.exited() => match timeout(LAST_WORDS, opened).await {
-            Ok(Err(error)) => Err(error.0),
-            _ => Err(format!("it {exit} before it took calls")),
+            Ok(Err(error)) => Err(error),
+            _ => Err(StartError::new(format!("it {exit} before it took calls"))),
         },
-    }
+    };
+    // Set once, here; read by the first call.
+    let _ = instance.init.set(begun.elapsed());
+    opened
+}
+
+/// What a contract hands over that brings the code itself.
+async fn brings(pool: &Pool) -> Result<Brings, StartError> {
+    let spec = &pool.revision.spec;
+    let code = async |archive| {
+        let bytes = pool.shared.blobs.get(archive).await;
+        bytes.map_err(|error| StartError::new(format!("its code cannot be read: {error}")))
+    };
+    let code = match &spec.workload {
+        Workload::Image { code: Some(packed), .. } => Some((packed.format, code(&packed.archive).await?)),
+        Workload::Code { archive, format, .. } if pool.environment.image.is_some() => {
+            Some((*format, code(archive).await?))
+        }
+        _ => None,
+    };
+    Ok(Brings {
+        function: pool.key.name.to_string(),
+        handler: spec.handler.clone(),
+        variables: spec.variables.clone(),
+        code,
+    })
 }
 
 /// Makes a blank an instance where there is one, else starts from nothing.
@@ -160,23 +191,27 @@ async fn prepare_again(pool: &Arc<Pool>, begun: Instant, trace: &StartTrace) -> 
 
 /// Ends a start that came to nothing. Callers are told once all that it printed is in, but do not wait for a
 /// driver that takes long over destroying it.
-async fn give_up(pool: &Arc<Pool>, instance: &Arc<Instance>, why: Option<String>) {
+async fn give_up(pool: &Arc<Pool>, instance: &Arc<Instance>, why: Option<StartError>) {
     let destroyed = destroy(instance);
     tokio::pin!(destroyed);
-    let Some(message) = why else { return destroyed.await };
+    let Some(why) = why else { return destroyed.await };
     let quickly = timeout(LAST_WORDS, &mut destroyed).await;
-    fail(pool, instance, message);
+    fail(pool, instance, why);
     if quickly.is_err() {
         destroyed.await;
     }
 }
 
-fn fail(pool: &Arc<Pool>, instance: &Arc<Instance>, message: String) {
+fn fail(pool: &Arc<Pool>, instance: &Arc<Instance>, why: StartError) {
+    let StartError { message, output, late } = why;
     let failed = Happening::StartFailed { message: message.clone() };
     pool.shared.events.tell(&pool.key, failed);
     instance.lines.platform(format!("start failed: {message}"));
     let tail = instance.lines.tail();
-    pool.start_failed(instance.number, Failure { message, tail, overloaded: false, retry_after: None });
+    pool.start_failed(
+        instance.number,
+        Failure { message, output, late, tail, overloaded: false, retry_after: None },
+    );
 }
 
 /// Waits until the instance has ended or is not wanted any more; returns why, for people.

@@ -14,6 +14,7 @@ use crate::{
     shared::Shared,
 };
 use again::Again;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use state::{Grant, Number, Order, State};
 use std::{
@@ -276,6 +277,8 @@ impl Pool {
         if nothing_serves(state.count()) {
             let failure = Failure {
                 message: bound.refusal(self.memory_bytes()),
+                output: Bytes::new(),
+                late: false,
                 tail: Vec::new(),
                 overloaded: true,
                 retry_after: Some(Duration::from_secs(1)),
@@ -387,6 +390,8 @@ impl Pool {
             state.cancel_starts();
             let failure = Failure {
                 message: "the server is stopping".to_owned(),
+                output: Bytes::new(),
+                late: false,
                 tail: Vec::new(),
                 overloaded: true,
                 retry_after: None,

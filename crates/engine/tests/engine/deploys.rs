@@ -43,7 +43,7 @@ async fn what_is_refused() {
     assert_eq!(refused(&world, |d| d.policy.max_rate = Some(f64::NAN)).await.0, "XB1004");
     assert_eq!(refused(&world, |d| d.revision.limits.concurrency = 0).await.0, "XB1004");
     assert_eq!(refused(&world, |d| d.revision.limits.clocks.run = Duration::ZERO).await.0, "XB1004");
-    let image = |reference: &str| Workload::Image { reference: reference.to_owned() };
+    let image = |reference: &str| Workload::image(reference.to_owned());
     let (code, text) = refused(&world, |d| {
         d.revision.environment.clear();
         d.revision.workload = image("unknown/x");
@@ -70,7 +70,7 @@ async fn images_that_an_environment_stands_in_for() {
     world
         .deploy("f", |d| {
             d.revision.environment.clear();
-            d.revision.workload = Workload::Image { reference: "known/x:1".to_owned() };
+            d.revision.workload = Workload::image("known/x:1");
         })
         .await;
     assert_eq!(world.text("f", "/sleep?1").await, "slept");
@@ -81,7 +81,7 @@ async fn what_a_name_means_is_part_of_the_revision() {
     let world = World::new();
     let image = |d: &mut Deployment| {
         d.revision.environment.clear();
-        d.revision.workload = Workload::Image { reference: "known/x:1".to_owned() };
+        d.revision.workload = Workload::image("known/x:1");
     };
     let first = world.deploy("f", image).await.function.revisions;
     assert_eq!(world.deploy("f", image).await.function.revisions, first);

@@ -144,7 +144,7 @@ impl Driver for FakeDriver {
 
     /// A name ends with how often its image was pushed, once that is known.
     async fn pin(&self, spec: &mut RevisionSpec, _: &dyn Progress) -> Result<(), Error> {
-        if let Workload::Image { reference } = &mut spec.workload
+        if let Workload::Image { reference, .. } = &mut spec.workload
             && !reference.contains('@')
         {
             *reference = format!("{reference}@{}", self.0.pushed.load(SeqCst));
@@ -392,7 +392,7 @@ impl Contract for FakeContract {
 
     async fn open(&self, opening: Opening) -> Result<Arc<dyn Session>, StartError> {
         let ready = opening.io.connect(&Endpoint::Port(1)).await;
-        ready.map_err(|error| StartError(error.to_string()))?;
+        ready.map_err(|error| StartError::new(error.to_string()))?;
         opening.slots.announce(opening.limits.concurrency);
         Ok(Arc::new(FakeSession { io: opening.io, _slots: opening.slots }))
     }

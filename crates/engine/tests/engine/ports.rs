@@ -264,6 +264,7 @@ impl Environments for TwoEnvironments {
         };
         Some(Arc::new(Environment {
             name: name.to_owned(),
+            image: None,
             description: String::new(),
             driver: "fake".to_owned(),
             contract: ContractSpec::named("fake"),

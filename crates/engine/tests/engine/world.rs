@@ -83,6 +83,7 @@ impl World {
                 secrets: Vec::new(),
                 limits: Limits::default(),
                 read_only_root: false,
+                as_is: false,
             },
             policy: Policy::default(),
             labels: BTreeMap::new(),

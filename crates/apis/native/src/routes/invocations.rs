@@ -99,6 +99,7 @@ async fn list(
         attempt: wanted.attempt,
         limit: wanted.limit,
         cursor: wanted.cursor,
+        ..RecordQuery::default()
     };
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     if wanted.follow {

@@ -71,6 +71,7 @@ pub(super) fn delivery(
             on_success: receivers("async.on-success", &wanted.on_success)?,
             on_failure: receivers("async.on-failure", &wanted.on_failure)?,
         },
+        dead_letters: wanted.dead_letters.unwrap_or(default.dead_letters),
     })
 }
 

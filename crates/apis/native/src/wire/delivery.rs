@@ -38,6 +38,9 @@ pub struct ManifestAsync {
     /// Where the result goes when it finally failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<Receivers>,
+    /// Whether what finally failed is kept, to be looked at and sent again; left out: yes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<bool>,
     /// What is tried again.
     #[serde(skip_serializing_if = "super::is_default")]
     pub retry: ManifestRetry,

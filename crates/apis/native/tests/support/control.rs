@@ -58,7 +58,7 @@ impl Engine {
             key: key.clone(),
             addresses: vec![Address::new("function", &tenant, name)],
             revision: RevisionSpec {
-                workload: xebec_core::workload::Workload::Image { reference: "i".into() },
+                workload: xebec_core::workload::Workload::image("i"),
                 environment: "exec".into(),
                 contract: ContractSpec::named("stdio"),
                 command: vec!["cat".into()],
@@ -68,6 +68,7 @@ impl Engine {
                 secrets: Vec::new(),
                 limits: xebec_core::limits::Limits::default(),
                 read_only_root: false,
+                as_is: false,
             },
             policy: Policy::default(),
             labels: BTreeMap::new(),
@@ -260,6 +261,7 @@ impl Control for Engine {
     fn stands_in_for(&self, _: &str) -> Option<Arc<Environment>> {
         Some(Arc::new(Environment {
             name: "exec".into(),
+            image: None,
             description: String::new(),
             driver: "process".into(),
             contract: ContractSpec::named("stdio"),

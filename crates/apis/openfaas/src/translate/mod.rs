@@ -54,7 +54,7 @@ pub fn deployment(
             let image = &request.image;
             let environment = control.stands_in_for(image).ok_or_else(|| unknown_image(image))?;
             let process = watchdog::process(request, &environment)?;
-            (environment, Workload::Image { reference: image.clone() }, process)
+            (environment, Workload::image(image.clone()), process)
         }
     };
     let policy = Policy {
@@ -77,6 +77,7 @@ pub fn deployment(
             variables: variables(request)?,
             secrets: secrets(&request.secrets)?,
             read_only_root: request.read_only_root_filesystem,
+            as_is: false,
         },
         policy,
         labels: request.labels.clone(),

@@ -72,6 +72,7 @@ pub struct Engine {
 pub fn exec() -> Environment {
     Environment {
         name: "exec".into(),
+        image: None,
         description: String::new(),
         driver: "process".into(),
         contract: ContractSpec::named("stdio"),
@@ -126,7 +127,7 @@ impl Engine {
             key: FunctionKey::new(&tenant, door, name),
             addresses: vec![Address::new("function", &tenant, name)],
             revision: RevisionSpec {
-                workload: xebec_core::workload::Workload::Image { reference: "i".into() },
+                workload: xebec_core::workload::Workload::image("i"),
                 environment: "exec".into(),
                 contract: ContractSpec::named("stdio"),
                 command: vec!["cat".into()],
@@ -136,6 +137,7 @@ impl Engine {
                 secrets: Vec::new(),
                 limits: xebec_core::limits::Limits::default(),
                 read_only_root: false,
+                as_is: false,
             },
             policy: Policy::default(),
             labels: BTreeMap::new(),

@@ -128,7 +128,7 @@ impl TestEngine {
         W: Future<Output = Answered> + Send + 'static,
     {
         let spec = RevisionSpec {
-            workload: xebec_core::workload::Workload::Image { reference: key.to_string() },
+            workload: xebec_core::workload::Workload::image(key.to_string()),
             environment: "exec".into(),
             contract: ContractSpec::named("http"),
             command: Vec::new(),
@@ -138,6 +138,7 @@ impl TestEngine {
             secrets: Vec::new(),
             limits,
             read_only_root: false,
+            as_is: false,
         };
         let digest = spec.digest();
         let created: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
@@ -187,6 +188,7 @@ impl TestEngine {
             request_bytes: 0,
             response_bytes: 0,
             attempt: seen.attempt,
+            noted: None,
         });
     }
 }

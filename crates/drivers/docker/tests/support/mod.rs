@@ -21,7 +21,7 @@ use std::{
 };
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
-use xebec_contracts::{Call, CallError, Opening, Session};
+use xebec_contracts::{Brings, Call, CallError, Opening, Session};
 use xebec_core::{
     Body, Error, FunctionKey, InvocationId, Tenant,
     environment::Environment,
@@ -157,10 +157,11 @@ impl Place {
             limits: spec.limits.clone(),
             slots: Arc::new(Slots),
             lines: lines.clone(),
+            brings: Brings::default(),
         };
         let error = match tokio::time::timeout(patience, contract.open(opening)).await {
             Ok(Ok(session)) => return Ok(Open { io, session, lines, took: started.elapsed() }),
-            Ok(Err(error)) => error.0,
+            Ok(Err(error)) => error.message,
             Err(_) => "it did not open in time".to_owned(),
         };
         io.destroy().await;
@@ -185,6 +186,7 @@ impl Place {
 fn environment() -> Environment {
     Environment {
         name: "image".to_owned(),
+        image: None,
         description: String::new(),
         driver: "docker".to_owned(),
         contract: ContractSpec::named("http"),
@@ -330,7 +332,7 @@ impl Function {
             variable: None,
         };
         let mut spec = RevisionSpec {
-            workload: Workload::Image { reference: self.image.clone() },
+            workload: Workload::image(self.image.clone()),
             environment: "image".to_owned(),
             contract: ContractSpec::named("http"),
             command: Vec::new(),
@@ -340,6 +342,7 @@ impl Function {
             secrets: self.secrets.iter().map(mount).collect(),
             limits: Limits { concurrency: 10, ..Limits::default() },
             read_only_root: false,
+            as_is: false,
         };
         (self.change)(&mut spec);
         spec

@@ -11,7 +11,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use xebec_contracts::{Call, CallError, Opening, Session};
+use xebec_contracts::{Brings, Call, CallError, Opening, Session};
 use xebec_core::{
     Body, Digest, Error, FunctionKey, InvocationId, Tenant,
     environment::{Environment, Environments as _},
@@ -108,6 +108,7 @@ impl Place {
             secrets: Vec::new(),
             limits,
             read_only_root: false,
+            as_is: false,
         };
         (Arc::new(Revision::new(spec)), environment, archive.into())
     }
@@ -175,12 +176,13 @@ async fn open(
         limits: spec.limits.clone(),
         slots: Arc::new(Slots),
         lines: lines.clone(),
+        brings: Brings::default(),
     };
     match tokio::time::timeout(PATIENCE, contract.open(opening)).await {
         Ok(Ok(session)) => Ok(Open { io, session, lines, started }),
         Ok(Err(error)) => {
             io.destroy().await;
-            Err((error.0, lines))
+            Err((error.message, lines))
         }
         Err(_) => Err(("it did not open in time".to_owned(), lines)),
     }

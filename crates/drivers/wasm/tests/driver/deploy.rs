@@ -41,7 +41,7 @@ async fn what_cannot_be_honoured_is_refused_by_name() {
     assert_eq!(refused(&|_| {}), None);
     assert_eq!(refused(&|spec| spec.secrets = vec![secret("/run/secrets/password")]), None);
     let changes: [(&str, Change<'_>); 5] = [
-        ("workload", &|spec| spec.workload = Workload::Image { reference: "alpine".to_owned() }),
+        ("workload", &|spec| spec.workload = Workload::image("alpine")),
         ("contract", &|spec| spec.contract = ContractSpec::named("http")),
         ("limits.cpu_millis", &|spec| spec.limits.cpu_millis = Some(100)),
         ("secrets", &|spec| spec.secrets = vec![secret("password")]),

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use xebec_contracts::{Call, CallError, Opening, Session, contract};
+use xebec_contracts::{Brings, Call, CallError, Opening, Session, contract};
 use xebec_core::{
     Body, Digest, Error, FunctionKey, InvocationId, Tenant,
     environment::Environment,
@@ -120,6 +120,7 @@ impl Running {
             limits,
             slots: slots.clone(),
             lines: self.lines.clone(),
+            brings: Brings::default(),
         };
         let session = contract("wasi-http").unwrap().open(opening).await.unwrap();
         Conversation { session, slots }
@@ -144,6 +145,7 @@ impl Conversation {
 pub(crate) fn environment() -> Environment {
     Environment {
         name: "wasm".to_owned(),
+        image: None,
         description: String::new(),
         driver: "wasm".to_owned(),
         contract: ContractSpec::named("wasi-http"),
@@ -175,6 +177,7 @@ pub(crate) fn revision(code: &Bytes, change: impl FnOnce(&mut RevisionSpec)) -> 
         secrets: Vec::new(),
         limits: Limits::default(),
         read_only_root: false,
+        as_is: false,
     };
     change(&mut spec);
     Revision::new(spec)

@@ -8,6 +8,7 @@ mod scaling;
 pub(crate) use scaling::ScaledBy;
 
 use super::{Serving, instance::Instance};
+use bytes::Bytes;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -38,6 +39,10 @@ pub(super) enum Grant {
 pub(crate) struct Failure {
     /// Why, in a sentence without a full stop.
     pub(crate) message: String,
+    /// What the function said about it.
+    pub(crate) output: Bytes,
+    /// It took too long.
+    pub(crate) late: bool,
     /// The last lines that the instance printed.
     pub(crate) tail: Vec<String>,
     /// The platform is at fault or a quota is used up, not the function.

@@ -1,0 +1,1 @@
+//! Flows: calls that are made of calls, journalled.
