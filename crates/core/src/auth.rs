@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 pub enum Credential {
     /// Nothing.
     None,
-    /// HTTP Basic: the password is the token.
+    /// HTTP Basic: the password is the token, or both together are a pair.
     Basic {
-        /// Any name; kept for the log.
+        /// Of a pair its first half; else any name, kept for the log.
         user: String,
-        /// The token.
+        /// The token, or the second half of a pair.
         password: String,
     },
     /// A bearer token.
@@ -93,11 +93,31 @@ pub enum Access {
     Open,
 }
 
+/// What proves that somebody holds a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyForm {
+    /// One token of our own making.
+    #[default]
+    Token,
+    /// User name and password of HTTP Basic: a UUID and 64 characters, written `uuid:characters`.
+    Pair,
+}
+
+impl KeyForm {
+    fn is_token(&self) -> bool {
+        *self == Self::Token
+    }
+}
+
 /// A key as it is listed: never its token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct KeyInfo {
-    /// Its id, which is also the first part of its token.
+    /// Its id, which is also the first part of its token; of a pair the UUID.
     pub id: String,
+    /// What proves that somebody holds it.
+    #[serde(default, skip_serializing_if = "KeyForm::is_token")]
+    pub form: KeyForm,
     /// What it is for, in its owner's words.
     #[serde(default)]
     pub note: String,
@@ -129,6 +149,26 @@ pub struct KeyRequest {
     /// Seconds until it ends; `None`: never.
     #[serde(default)]
     pub expires_in_seconds: Option<u64>,
+    /// What shall prove that somebody holds it.
+    #[serde(default)]
+    pub form: KeyForm,
+    /// A pair that its holder has already, from another installation; `None`: a new one is made.
+    #[serde(default)]
+    pub pair: Option<String>,
+}
+
+impl KeyRequest {
+    /// A key by a new token, that never ends.
+    pub fn of(role: Role) -> Self {
+        Self {
+            note: String::new(),
+            role,
+            tenant: None,
+            expires_in_seconds: None,
+            form: KeyForm::Token,
+            pair: None,
+        }
+    }
 }
 
 /// The keys of an installation.
@@ -143,7 +183,8 @@ pub trait Keys: Send + Sync {
     /// Makes a key and returns its token, which is shown this once.
     ///
     /// # Errors
-    /// When it cannot be stored.
+    /// `XB5007` for a wish that cannot be met, `XB5009` where a pair was brought that is there already, and when
+    /// the key cannot be stored.
     async fn issue(&self, request: KeyRequest) -> Result<(KeyInfo, String), Error>;
 
     /// All keys, oldest first.

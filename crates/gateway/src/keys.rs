@@ -1,6 +1,9 @@
 //! The keys of an installation: kept as documents, looked up in memory without a lock.
 
-use crate::token::{self, INSTALLATION, TokenHash};
+use crate::{
+    pair,
+    token::{self, INSTALLATION, TokenHash},
+};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -8,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, sync::Arc};
 use xebec_core::{
     Error,
-    auth::{Credential, KeyInfo, KeyRequest, Keys, Principal, Role},
+    auth::{Credential, KeyForm, KeyInfo, KeyRequest, Keys, Principal, Role},
     document::{Document, DocumentKey, Expect, ListQuery},
     error::ErrorKind,
     ports::{clock::Clock, clock::SystemClock, store::Store},
@@ -61,7 +64,7 @@ struct Key {
 struct Stored {
     #[serde(flatten)]
     info: KeyInfo,
-    /// The token's hash, in hexadecimal.
+    /// The hash of the token, or of the pair as it is written, in hexadecimal.
     sha256: String,
 }
 
@@ -126,9 +129,19 @@ impl KeyRing {
             let admin = Principal::Key { id: INSTALLATION.into(), role: Role::Admin, tenant: None };
             return known.matches(&hash).then_some(admin);
         }
+        self.holder(id, KeyForm::Token, &hash)
+    }
+
+    fn of_pair(&self, user: &str, password: &str) -> Option<Principal> {
+        let id = pair::id_of(user)?;
+        self.holder(&id, KeyForm::Pair, &pair::hash(&id, password))
+    }
+
+    /// Who holds the key of that id, if that is its hash and it has not ended.
+    fn holder(&self, id: &str, form: KeyForm, hash: &TokenHash) -> Option<Principal> {
         let keys = self.kept.keys.load();
-        let key = keys.get(id)?;
-        if !key.hash.matches(&hash) || key.info.expires.is_some_and(|end| end <= self.clock.now()) {
+        let key = keys.get(id).filter(|key| key.info.form == form)?;
+        if !key.hash.matches(hash) || key.info.expires.is_some_and(|end| end <= self.clock.now()) {
             return None;
         }
         Some(key.principal.clone())
@@ -138,6 +151,10 @@ impl KeyRing {
 impl Kept {
     async fn add(&self, key: Key) -> Result<(), Error> {
         let _turn = self.changing.lock().await;
+        if self.keys.load().contains_key(&key.info.id) {
+            let message = format!("there is a key {:?} already", key.info.id);
+            return Err(Error::new(ErrorKind::Conflict, "XB5009", message).with_hint("revoke it first"));
+        }
         let stored = Stored { info: key.info.clone(), sha256: key.hash.to_hex() };
         let spec = serde_json::to_value(stored)
             .map_err(|e| Error::internal("XB4003", format!("the key cannot be stored: {e}")))?;
@@ -186,8 +203,8 @@ impl Keys for KeyRing {
         let token = match credential {
             Credential::Bearer(token) => token,
             Credential::Basic { user, password } => {
-                if let Some(admin) = self.of_login(user, password) {
-                    return Ok(admin);
+                if let Some(known) = self.of_login(user, password).or_else(|| self.of_pair(user, password)) {
+                    return Ok(known);
                 }
                 password
             }
@@ -208,9 +225,26 @@ impl Keys for KeyRing {
         }
         let created = self.clock.now();
         let expires = request.expires_in_seconds.map(|seconds| end(created, seconds)).transpose()?;
-        let (id, token) = token::generate();
-        let KeyRequest { note, role, tenant, .. } = request;
-        let info = KeyInfo { id, note, role, tenant, created, expires };
+        let KeyRequest { note, role, tenant, form, pair, expires_in_seconds: _ } = request;
+        let (id, token) = match (form, pair) {
+            (KeyForm::Token, None) => token::generate(),
+            (KeyForm::Token, Some(_)) => {
+                return Err(Error::invalid(
+                    "XB5007",
+                    "a pair that is brought along makes a key of the form pair",
+                ));
+            }
+            (KeyForm::Pair, _) if tenant.as_ref().is_none_or(|tenant| tenant.as_str().is_empty()) => {
+                return Err(Error::invalid(
+                    "XB5007",
+                    "a key by a pair is confined to one tenant, and none is named",
+                )
+                .with_hint("xebec key create --openwhisk --tenant <name>"));
+            }
+            (KeyForm::Pair, None) => pair::generate(),
+            (KeyForm::Pair, Some(pair)) => pair::read(&pair)?,
+        };
+        let info = KeyInfo { id, form, note, role, tenant, created, expires };
         let key = Key::new(info.clone(), TokenHash::of(&token));
         let kept = self.kept.clone();
         finish(tokio::spawn(async move { kept.add(key).await })).await?;

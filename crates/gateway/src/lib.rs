@@ -8,7 +8,7 @@
 //! | `connection`, `io`, `state`, `watch` | one connection: its bytes, its counters, its clocks |
 //! | `service`, `own` | one request: matched, admitted, answered by a door or by the gateway itself |
 //! | `table` | who owns which path |
-//! | `keys`, `token`, `guard` | who may do what; keeping web pages from managing |
+//! | `keys`, `token`, `pair`, `guard` | who may do what; keeping web pages from managing |
 //! | `body`, `refusal` | bodies and their limits; what the gateway says when it refuses |
 //! | `account`, `access_log`, `durations`, `counters`, `trace` | telemetry |
 
@@ -25,6 +25,7 @@ mod io;
 mod keys;
 mod options;
 mod own;
+mod pair;
 mod refusal;
 mod rounds;
 mod service;

@@ -13,7 +13,7 @@ pub const RESERVED: &[(&str, &str)] = &[
     ("/system/", "openfaas"),
     ("/oauth/token", "openfaas"),
     ("/ui/", "openfaas"),
-    ("/api/v1/", "openwhisk"),
+    ("/api/", "openwhisk"),
     ("/v2/", "fn"),
     ("/invoke/", "fn"),
     ("/t/", "fn"),

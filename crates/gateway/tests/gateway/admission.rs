@@ -6,13 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 use std::sync::{Arc, Mutex, atomic::Ordering::Relaxed};
 use xebec_core::{
     Tenant,
-    auth::{Credential, KeyRequest, Keys as _, Principal, Role},
+    auth::{Credential, KeyForm, KeyRequest, Keys as _, Principal, Role},
     ports::clock::Clock,
 };
 use xebec_gateway::{GatewayOptions, KeyRing};
 
 fn request(role: Role) -> KeyRequest {
-    KeyRequest { note: "for a test".into(), role, tenant: None, expires_in_seconds: None }
+    KeyRequest { note: "for a test".into(), ..KeyRequest::of(role) }
 }
 
 fn bearer(token: &str) -> String {
@@ -246,6 +246,84 @@ async fn a_name_and_password_manage_and_close_what_was_open() {
     }
     let (_, token) = ring.issue(request(Role::Admin)).await.unwrap();
     assert!(ring.authenticate(&basic("anyone", &token), false).is_ok(), "keys go on as before");
+}
+
+/// What existing clients have in their configuration.
+const GUEST: &str =
+    "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:123zO3xZCLrMN6v2BHK1dXYFpXlPkccOFqm12CdAsMgRU4VrNZ9lyGVCGuMDGIwP";
+
+fn pair_of(tenant: &str) -> KeyRequest {
+    KeyRequest { tenant: Some(Tenant::new(tenant)), form: KeyForm::Pair, ..request(Role::Manage) }
+}
+
+fn basic(pair: &str) -> Credential {
+    let (user, password) = pair.split_once(':').unwrap();
+    Credential::Basic { user: user.into(), password: password.into() }
+}
+
+#[tokio::test]
+async fn pairs_are_made_and_taken_over_and_prove_whose_they_are() {
+    let store = Arc::new(Memory::default());
+    let ring = KeyRing::load(store.clone()).await.unwrap();
+    let (made, fresh) = ring.issue(pair_of("acme")).await.unwrap();
+    assert_eq!((made.form, fresh.len()), (KeyForm::Pair, 36 + 1 + 64));
+    let brought = KeyRequest { pair: Some(format!("{GUEST}\n")), ..pair_of("guest") };
+    let (guest, same) = ring.issue(brought.clone()).await.unwrap();
+    assert_eq!((same.as_str(), guest.id.as_str()), (GUEST, GUEST.split_once(':').unwrap().0));
+    assert_eq!(ring.issue(brought).await.unwrap_err().code, "XB5009");
+
+    let again = KeyRing::load(store.clone()).await.unwrap();
+    for (pair, info, tenant) in [(fresh.as_str(), &made, "acme"), (GUEST, &guest, "guest")] {
+        let principal = again.authenticate(&basic(pair), true).unwrap();
+        let Principal::Key { id, role: Role::Manage, tenant: Some(of) } = principal else {
+            panic!("{principal:?}")
+        };
+        assert_eq!((id.as_str(), of.as_str()), (info.id.as_str(), tenant));
+    }
+    assert_eq!(again.list().await.unwrap(), [made.clone(), guest.clone()]);
+
+    use xebec_core::{document::ListQuery, ports::store::Store as _};
+    let query = ListQuery { kind: "key".into(), namespace: Some("xebec".into()), ..ListQuery::default() };
+    for document in store.list(&query).await.unwrap().documents {
+        let text = serde_json::to_string(&document).unwrap();
+        assert!(!text.contains(&GUEST[37..]) && !text.contains(&fresh[37..]), "{text}");
+    }
+    again.revoke(&guest.id).await.unwrap();
+    assert_eq!(again.authenticate(&basic(GUEST), true).unwrap_err().code, "XB5001");
+    assert!(again.authenticate(&basic(&fresh), true).is_ok());
+}
+
+#[tokio::test]
+async fn a_pair_proves_nothing_by_its_halves() {
+    let ring = keys().await;
+    let (one, first) = ring.issue(pair_of("acme")).await.unwrap();
+    let (_, second) = ring.issue(pair_of("acme")).await.unwrap();
+    for wrong in [
+        Credential::Basic { user: one.id.clone(), password: second[37..].to_owned() },
+        Credential::Basic { user: one.id.clone(), password: String::new() },
+        Credential::Basic { user: String::new(), password: first.clone() },
+        Credential::Bearer(first.clone()),
+        Credential::Bearer(format!("xbk_{}_{}", one.id, &first[37..])),
+    ] {
+        assert_eq!(ring.authenticate(&wrong, false).unwrap_err().code, "XB5001", "{wrong:?}");
+    }
+    let (_, token) = ring.issue(request(Role::Admin)).await.unwrap();
+    let by_token = Credential::Basic { user: one.id, password: token };
+    assert!(ring.authenticate(&by_token, false).unwrap().is_admin(), "any name goes with a token");
+}
+
+#[tokio::test]
+async fn pairs_that_cannot_be() {
+    let ring = keys().await;
+    let nobodys = KeyRequest { tenant: None, ..pair_of("") };
+    let short = KeyRequest { pair: Some("a:b".into()), ..pair_of("acme") };
+    let token = KeyRequest { pair: Some(GUEST.into()), ..request(Role::Manage) };
+    for wish in [nobodys, pair_of(""), short, token] {
+        let error = ring.issue(wish).await.unwrap_err();
+        assert_eq!(error.code, "XB5007");
+        assert!(!error.to_string().contains(&GUEST[37..]));
+    }
+    assert!(!ring.has_issued_keys());
 }
 
 #[tokio::test]

@@ -50,7 +50,7 @@ async fn insecure_trusts_everybody_but_web_pages_until_there_is_a_key() {
     assert_eq!(ask(address, "POST /toy/manage", &[]).await.body, "Local");
     assert_eq!(ask(address, "POST /toy/manage", &[("origin", "http://evil.example")]).await.status, 403);
     assert_eq!(ask(address, "POST /toy/manage", &[("host", "evil.example")]).await.status, 403);
-    let wish = KeyRequest { note: String::new(), role: Role::Admin, tenant: None, expires_in_seconds: None };
+    let wish = KeyRequest::of(Role::Admin);
     server.keys.issue(wish).await.unwrap();
     assert_eq!(ask(address, "POST /toy/manage", &[]).await.status, 401);
 }
@@ -58,7 +58,7 @@ async fn insecure_trusts_everybody_but_web_pages_until_there_is_a_key() {
 #[tokio::test]
 async fn with_keys_everywhere_and_never_open() {
     let ring = keys().await;
-    let wish = KeyRequest { note: String::new(), role: Role::Admin, tenant: None, expires_in_seconds: None };
+    let wish = KeyRequest::of(Role::Admin);
     let (key, token) = ring.issue(wish).await.unwrap();
     let (server, _guard) = start_with(GatewayOptions { listen: any([0, 0, 0, 0]), ..options() }, ring).await;
     let address = SocketAddr::from(([127, 0, 0, 1], server.address.port()));

@@ -63,12 +63,7 @@ async fn metrics_of_gateway_engine_and_doors() {
 async fn metrics_are_for_whoever_may_see_every_tenant() {
     let (server, _guard) = start(options()).await;
     let issue = async |role, tenant: Option<&str>| {
-        let wish = KeyRequest {
-            note: String::new(),
-            role,
-            tenant: tenant.map(Tenant::new),
-            expires_in_seconds: None,
-        };
+        let wish = KeyRequest { tenant: tenant.map(Tenant::new), ..KeyRequest::of(role) };
         format!("Bearer {}", server.keys.issue(wish).await.unwrap().1)
     };
     let (manage, confined, invoke) = (
