@@ -112,7 +112,7 @@ fn check(environment: &Environment) -> Result<(), Error> {
     if let Err(error) = names::check_dns_label("environment", &environment.name) {
         return fault(error.to_string());
     }
-    if !["process", "wasm", "docker"].contains(&environment.driver.as_str()) {
+    if !["process", "wasm", "docker", "builtin"].contains(&environment.driver.as_str()) {
         return fault(format!("there is no driver {:?}; use process, wasm or docker", environment.driver));
     }
     if environment.concurrency == 0 {
@@ -160,7 +160,19 @@ mod tests {
     #[test]
     fn what_is_built_in() {
         let table = Table::builtin();
-        assert_eq!(table.names(), ["exec", "http", "image", "node", "python", "wasi-command", "wasm"]);
+        let names = [
+            "builtin",
+            "exec",
+            "http",
+            "image",
+            "node",
+            "openwhisk-actionloop",
+            "openwhisk-skeleton",
+            "python",
+            "wasi-command",
+            "wasm",
+        ];
+        assert_eq!(table.names(), names);
         for name in table.names() {
             let found = table.environment(&name).unwrap();
             check(&found).unwrap();
@@ -173,6 +185,15 @@ mod tests {
         {
             assert_eq!(table.stands_in_for(image).unwrap().name, "exec", "{image}");
         }
+        for (image, environment) in [
+            ("openwhisk/dockerskeleton", "openwhisk-skeleton"),
+            ("docker.io/openwhisk/dockerskeleton:1.15.0", "openwhisk-skeleton"),
+            ("openwhisk/actionloop-base:nightly", "openwhisk-actionloop"),
+            ("docker.io/openwhisk/actionloop", "openwhisk-actionloop"),
+        ] {
+            assert_eq!(table.stands_in_for(image).unwrap().name, environment, "{image}");
+        }
+        assert_eq!(table.stands_in_for("openwhisk/action-golang-v1.20").unwrap().driver, "docker");
         assert_eq!(table.stands_in_for("ghcr.io/openfaas/figlet:latest").unwrap().driver, "docker");
     }
 

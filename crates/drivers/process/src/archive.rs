@@ -6,13 +6,18 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs, io,
     io::Read,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink},
     path::{Component, Path, PathBuf},
 };
 use tar::EntryType;
-use xebec_core::workload::ArchiveFormat;
+use xebec_core::workload::{ArchiveFormat, SINGLE_FILE};
+use zip::{ZipArchive, read::ZipFile, result::ZipError};
+
+/// The longest target of a link in a zip, as long as any path may be.
+const MAX_LINK_BYTES: u64 = 4096;
 
 /// What an archive may hold.
 #[derive(Clone, Copy, Debug)]
@@ -72,8 +77,9 @@ pub fn unpack(
             let decoder = zstd::Decoder::new(archive).map_err(UnpackError::Unreadable)?;
             unpack_tar(decoder, into, limits)
         }
-        ArchiveFormat::Zip | ArchiveFormat::Single => {
-            Err(UnpackError::Unreadable(io::Error::other("it is packed in a way that is not unpacked here")))
+        ArchiveFormat::Zip => unpack_zip(archive, into, limits),
+        ArchiveFormat::Single => {
+            Unpacker::new(into, limits).file(Path::new(SINGLE_FILE), true, &mut { archive })
         }
         ArchiveFormat::Wasm => Err(UnpackError::Unreadable(io::Error::other("it is a WebAssembly module"))),
     }
@@ -84,11 +90,30 @@ fn unpack_tar(packed: impl Read, into: &Path, limits: UnpackLimits) -> Result<()
     let stream =
         packed.take(limits.bytes.saturating_add(limits.entries as u64 * 2048).saturating_add(1 << 20));
     let mut archive = tar::Archive::new(stream);
-    let mut unpacker = Unpacker { into, limits, left: limits.bytes, made: BTreeMap::new() };
+    let mut unpacker = Unpacker::new(into, limits);
     for entry in archive.entries().map_err(UnpackError::Unreadable)? {
         unpacker.entry(entry.map_err(UnpackError::Unreadable)?)?;
     }
     Ok(())
+}
+
+fn unpack_zip(packed: &[u8], into: &Path, limits: UnpackLimits) -> Result<(), UnpackError> {
+    let mut archive = ZipArchive::new(io::Cursor::new(packed)).map_err(unreadable)?;
+    let mut unpacker = Unpacker::new(into, limits);
+    if archive.len() > limits.entries {
+        return Err(UnpackError::TooMany(limits.entries));
+    }
+    for index in 0..archive.len() {
+        unpacker.zip_entry(archive.by_index(index).map_err(unreadable)?)?;
+    }
+    Ok(())
+}
+
+fn unreadable(error: ZipError) -> UnpackError {
+    match error {
+        ZipError::Io(error) => UnpackError::Unreadable(error),
+        other => UnpackError::Unreadable(io::Error::other(other)),
+    }
 }
 
 /// What stands at a path.
@@ -106,7 +131,11 @@ struct Unpacker<'a> {
     made: BTreeMap<PathBuf, Made>,
 }
 
-impl Unpacker<'_> {
+impl<'a> Unpacker<'a> {
+    fn new(into: &'a Path, limits: UnpackLimits) -> Self {
+        Self { into, limits, left: limits.bytes, made: BTreeMap::new() }
+    }
+
     fn entry(&mut self, mut entry: tar::Entry<'_, impl Read>) -> Result<(), UnpackError> {
         let kind = entry.header().entry_type();
         if kind == EntryType::XGlobalHeader {
@@ -128,10 +157,7 @@ impl Unpacker<'_> {
             EntryType::Symlink => {
                 let target = entry.link_name().map_err(UnpackError::Unreadable)?;
                 let target = target.ok_or_else(|| refuse("is a link to nothing"))?;
-                check_link(&path, &target).map_err(refuse)?;
-                self.clear(&path).map_err(|fault| fault.of(&name))?;
-                symlink(&target, self.into.join(&path)).map_err(UnpackError::Disk)?;
-                self.note(path, Made::Link)
+                self.link(path, &target).map_err(|fault| fault.of(&name))
             }
             EntryType::Link => {
                 let target = entry.link_name().map_err(UnpackError::Unreadable)?;
@@ -146,6 +172,45 @@ impl Unpacker<'_> {
             }
             _ => Err(refuse("is neither a file, a directory nor a link")),
         }
+    }
+
+    fn zip_entry(&mut self, mut entry: ZipFile<'_, io::Cursor<&[u8]>>) -> Result<(), UnpackError> {
+        let name = PathBuf::from(entry.name().map_err(unreadable)?.into_owned());
+        let refuse = |why| UnpackError::Entry { path: name.to_string_lossy().into_owned(), why };
+        let path = plain(&name).map_err(refuse)?;
+        if path.as_os_str().is_empty() {
+            return if entry.is_dir() { Ok(()) } else { Err(refuse("has no name")) };
+        }
+        if entry.is_dir() {
+            return self.directory(&path).map_err(|fault| fault.of(&name));
+        }
+        let mode = entry.unix_mode().unwrap_or(0);
+        match mode & 0o170_000 {
+            0o120_000 => {
+                let mut target = String::new();
+                let read = entry.by_ref().take(MAX_LINK_BYTES).read_to_string(&mut target);
+                read.map_err(UnpackError::Unreadable)?;
+                if target.is_empty() {
+                    return Err(refuse("is a link to nothing"));
+                }
+                self.link(path, Path::new(&target)).map_err(|fault| fault.of(&name))
+            }
+            0 | 0o100_000 => {
+                self.clear(&path).map_err(|fault| fault.of(&name))?;
+                // Packers of other systems leave modes out, but what is named so is there to be executed.
+                let executable = mode & 0o111 != 0 || path.file_name() == Some(OsStr::new(SINGLE_FILE));
+                self.file(&path, executable, &mut entry)
+            }
+            _ => Err(refuse("is neither a file, a directory nor a link")),
+        }
+    }
+
+    fn link(&mut self, path: PathBuf, target: &Path) -> Result<(), Fault> {
+        check_link(&path, target).map_err(Fault::Why)?;
+        self.clear(&path)?;
+        let disk = |error| Fault::Error(UnpackError::Disk(error));
+        symlink(target, self.into.join(&path)).map_err(disk)?;
+        self.note(path, Made::Link).map_err(Fault::Error)
     }
 
     /// Makes a directory and those above it.

@@ -140,7 +140,13 @@ impl Driver for ProcessDriver {
                     "use the environment wasm or wasi-command",
                 );
             }
-            Workload::Code { .. } | Workload::Image { .. } => {}
+            Workload::Image { code: Some(_), .. } => {
+                return refuse(
+                    "workload.code: the process driver hands no code to images".to_owned(),
+                    "leave the image away, and name an environment that runs the code",
+                );
+            }
+            Workload::Code { .. } | Workload::Image { code: None, .. } => {}
             Workload::Builtin { .. } => {
                 return refuse(
                     "workload: the process driver runs no parts of the server".to_owned(),
@@ -154,11 +160,15 @@ impl Driver for ProcessDriver {
                 );
             }
         }
-        if !matches!(spec.contract.name.as_str(), "http" | "stdio") {
+        if !matches!(spec.contract.name.as_str(), "http" | "stdio" | "init-run") {
             return refuse(
                 format!("contract: processes do not speak {}", spec.contract.name),
-                "use http or stdio",
+                "use http, stdio or init-run",
             );
+        }
+        if spec.contract.name == "init-run" && !starting::has_main_process(spec) {
+            // The contract knows what runs, and what its entry points are.
+            return Ok(());
         }
         if spec.command.is_empty() && environment.command.is_empty() {
             return refuse(

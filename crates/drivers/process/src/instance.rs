@@ -6,12 +6,14 @@ use crate::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
+use rustix::pipe::PipeFlags;
 use std::{
     fs, io,
-    os::unix::fs::PermissionsExt as _,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, unix::pipe};
 use xebec_core::{
     Body,
     ports::instance::{
@@ -100,6 +102,7 @@ impl InstanceIo for Instance {
     }
 
     async fn spawn(&self, command: Command) -> Result<Box<dyn Child>, IoError> {
+        let (result, theirs) = if command.result { result_pipe().map(Some)? } else { None }.unzip();
         let exec = Exec {
             argv: command.argv,
             variables: command.variables,
@@ -108,11 +111,11 @@ impl InstanceIo for Instance {
             input: command.input,
             stdout: Stream::Pipe,
             stderr: if command.combine_output { Stream::Combined } else { Stream::Pipe },
-            descriptors: Vec::new(),
+            descriptors: theirs.into_iter().collect(),
         };
         let process = self.running.sandbox().spawn(exec).await.map_err(|error| self.fault(error, None))?;
         let input_taken = process.stdin.is_none();
-        Ok(Box::new(Spawned { process, input_taken }))
+        Ok(Box::new(Spawned { process, input_taken, result }))
     }
 
     /// `None`: a main process's output is always read as its log.
@@ -157,6 +160,12 @@ impl InstanceIo for Instance {
     }
 }
 
+/// The pipe that a process sees as descriptor 3, the first after its standard streams: our end and its own.
+fn result_pipe() -> io::Result<(pipe::Receiver, Arc<OwnedFd>)> {
+    let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    Ok((pipe::Receiver::from_owned_fd(ours)?, Arc::new(theirs)))
+}
+
 /// The name of something directly in a directory.
 fn plain_name(path: &Path) -> Option<PathBuf> {
     let mut parts = path.components();
@@ -181,6 +190,7 @@ impl Listener for Socket {
 struct Spawned {
     process: Process,
     input_taken: bool,
+    result: Option<pipe::Receiver>,
 }
 
 #[async_trait]
@@ -188,7 +198,7 @@ impl Child for Spawned {
     fn take_streams(&mut self) -> Option<ChildStreams> {
         let stdout = self.process.stdout.take()?;
         Some(ChildStreams {
-            result: None,
+            result: self.result.take().map(|result| Box::new(result) as _),
             stdin: match self.process.stdin.take() {
                 Some(stdin) => Box::new(stdin),
                 None => Box::new(tokio::io::sink()),

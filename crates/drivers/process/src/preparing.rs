@@ -32,11 +32,12 @@ impl Inner {
         if let Workload::Code { archive, format, .. } = &spec.workload {
             let code = code.ok_or_else(|| Error::internal("XB3002", "the code to prepare is missing"))?;
             progress.step("unpacking the code");
-            let name = archive.hex();
-            let directory = self.unpack(archive, *format, code).await?;
-            dependencies::make_mount_points(&directory, &environment.build)
+            let name = code_name(archive, *format);
+            let directory = self.unpack(&name, *format, code).await?;
+            let steps = if spec.as_is { &[] } else { environment.build.as_slice() };
+            dependencies::make_mount_points(&directory, steps)
                 .map_err(|error| storage("make room for dependencies", &error))?;
-            for step in &environment.build {
+            for step in steps {
                 let what = (directory.as_path(), name.as_str());
                 let installed =
                     dependencies::install(self, environment, step, what, &programs, progress).await?;
@@ -50,8 +51,8 @@ impl Inner {
     }
 
     /// Unpacks an archive unless that was done before; returns where it is.
-    async fn unpack(&self, archive: &Digest, format: ArchiveFormat, code: Bytes) -> Result<PathBuf, Error> {
-        let place = self.prepared.code(&archive.hex());
+    async fn unpack(&self, name: &str, format: ArchiveFormat, code: Bytes) -> Result<PathBuf, Error> {
+        let place = self.prepared.code(name);
         let _lock = self.prepared.lock(&place).await;
         if place.is_dir() {
             return Ok(place);
@@ -71,5 +72,16 @@ impl Inner {
             Ok(Err(error)) => Err(Error::invalid("XB3002", error.to_string())),
             Err(_) => Err(Error::internal("XB4003", "the task that unpacks code was lost")),
         }
+    }
+}
+
+/// The directory of a blob's files. Any bytes are a single file, and a zip may have anything before it: the same
+/// blob can be read in more than one way.
+fn code_name(archive: &Digest, format: ArchiveFormat) -> String {
+    let digest = archive.hex();
+    match format {
+        ArchiveFormat::Zip => format!("{digest}-zip"),
+        ArchiveFormat::Single => format!("{digest}-single"),
+        _ => digest,
     }
 }

@@ -54,9 +54,14 @@ pub(crate) fn has_worker(environment: &Environment, spec: &RevisionSpec) -> bool
     environment.blanks.is_some() && spec.command.is_empty()
 }
 
-/// Whether its instances have a main process, or processes come and go.
+/// Whether its instances have a main process, or processes come and go as the contract wants them.
 pub(crate) fn has_main_process(spec: &RevisionSpec) -> bool {
-    spec.contract.name != "stdio"
+    let mode = spec.contract.options.get("mode").and_then(|mode| mode.as_str());
+    match spec.contract.name.as_str() {
+        "stdio" => false,
+        "init-run" => !matches!(mode, Some("loop" | "exec")),
+        _ => true,
+    }
 }
 
 /// Whether a blank can become an instance of it.
@@ -263,7 +268,7 @@ async fn write_secrets(sandbox: &Sandbox, start: &Start) -> Result<(), Error> {
 
 /// A port of the host for a server inside, where all share the host's network.
 fn free_port(spec: &RevisionSpec) -> Result<Option<PortMap>, Error> {
-    if spec.contract.name != "http" || spec.contract.options.contains_key("socket") {
+    if !has_main_process(spec) || spec.contract.options.contains_key("socket") {
         return Ok(None);
     }
     let named = spec.contract.options.get("port").and_then(serde_json::Value::as_u64).unwrap_or(8080);
