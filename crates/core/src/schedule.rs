@@ -16,12 +16,30 @@ pub struct Schedule {
     /// When.
     #[serde(flatten)]
     pub when: When,
+    /// Which of these times are its own.
+    #[serde(flatten)]
+    pub bounds: Bounds,
     /// What becomes of times that passed while no server ran.
     pub missed: Missed,
     /// What it is called with.
     pub call: ScheduledCall,
     /// It does not fire.
     pub paused: bool,
+}
+
+/// Between which moments a schedule fires, and how often at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Bounds {
+    /// Not before this moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// Not after this moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// So many times at most; counted anew when its times or bounds change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub times: Option<u64>,
 }
 
 /// When a schedule fires. In TOML and JSON one of `cron` (with `zone`), `every` (with `from`) and `at`.
@@ -118,7 +136,7 @@ pub struct Firing {
 
 /// How schedules are read: `flatten` would let unknown fields pass, and `untagged` contradictory ones.
 mod written {
-    use super::{CompactString, Missed, Schedule, ScheduledCall, Timestamp, When};
+    use super::{Bounds, CompactString, Missed, Schedule, ScheduledCall, Timestamp, When};
     use serde::{
         Deserialize, Deserializer,
         de::{Error as _, MapAccess, Visitor},
@@ -136,6 +154,11 @@ mod written {
         from: Option<Timestamp>,
         #[serde(default, deserialize_with = "moment")]
         at: Option<Timestamp>,
+        #[serde(default, deserialize_with = "moment")]
+        not_before: Option<Timestamp>,
+        #[serde(default, deserialize_with = "moment")]
+        until: Option<Timestamp>,
+        times: Option<u64>,
         #[serde(default)]
         missed: Missed,
         #[serde(default)]
@@ -160,10 +183,12 @@ mod written {
         type Error = String;
 
         fn try_from(written: Written) -> Result<Self, String> {
-            let Written { name, cron, zone, every, from, at, missed, call, paused } = written;
+            let Written { name, cron, zone, every, from, at, .. } = written;
+            let Written { not_before, until, times, missed, call, paused, .. } = written;
             let when = When::try_from(Times { cron, zone, every, from, at });
             let when = when.map_err(|fault| format!("schedule {name:?}: {fault}"))?;
-            Ok(Self { name, when, missed, call, paused })
+            let bounds = Bounds { not_before, until, times };
+            Ok(Self { name, when, bounds, missed, call, paused })
         }
     }
 
@@ -252,7 +277,9 @@ mod tests {
         ] {
             let headers = [("a".to_owned(), "b".to_owned())].into();
             let call = ScheduledCall { headers, ..ScheduledCall::default() };
-            let schedule = Schedule { name: "x".into(), when, missed: Missed::All, call, paused: true };
+            let bounds = Bounds { not_before: Some(at), until: None, times: Some(3) };
+            let schedule =
+                Schedule { name: "x".into(), when, bounds, missed: Missed::All, call, paused: true };
             let json = serde_json::to_string(&schedule).unwrap();
             assert_eq!(serde_json::from_str::<Schedule>(&json).unwrap(), schedule, "{json}");
             let text = toml::to_string(&schedule).unwrap();
@@ -268,6 +295,10 @@ mod tests {
         assert_eq!((schedule.missed, schedule.paused), (Missed::Once, false));
         assert_eq!(schedule.call, ScheduledCall::default());
         let dated: Schedule = toml::from_str("name = 'x'\nat = 2030-01-31T07:00:00+01:00").unwrap();
+        let bounded: Schedule =
+            toml::from_str("name = 'x'\nevery = '5m'\nuntil = 2030-01-31T07:00:00Z\ntimes = 2").unwrap();
+        let until = "2030-01-31T07:00:00Z".parse().ok();
+        assert_eq!(bounded.bounds, Bounds { not_before: None, until, times: Some(2) });
         assert_eq!(dated.when, When::At { at: "2030-01-31T06:00:00Z".parse().unwrap() });
         let empty: Schedule =
             serde_json::from_str(r#"{"name":"x","every":"5m","at":null,"from":null}"#).unwrap();

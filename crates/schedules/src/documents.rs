@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use xebec_core::{
     Error, FunctionKey, Tenant,
     document::{Document, DocumentKey},
-    schedule::{Firing, Schedule, When},
+    rules::schedule::Plan,
+    schedule::{Bounds, Firing, Schedule, When},
 };
 
 /// The kind of a schedule that is not part of a function's policy.
@@ -90,6 +91,12 @@ pub(crate) struct State {
     parent: Timestamp,
     /// The times it is about; others begin anew.
     when: When,
+    /// Which of them; others begin anew, too.
+    #[serde(default)]
+    bounds: Bounds,
+    /// How many of them became calls.
+    #[serde(default)]
+    fired: u64,
     /// Whether its definition says that it is paused.
     paused: bool,
     /// What an operator said about that since.
@@ -109,11 +116,13 @@ impl State {
     /// was paused begins with the moment of that change; so times come that a fast clock had seen to.
     pub(crate) fn going_on(before: Option<&Self>, current: &Current, now: Timestamp) -> Self {
         let changed = current.changed.min(now);
-        let Schedule { when, paused, .. } = &current.schedule;
+        let Schedule { when, bounds, paused, .. } = &current.schedule;
         let Some(before) = before.filter(|before| before.parent == current.parent) else {
             return Self {
                 parent: current.parent,
                 when: when.clone(),
+                bounds: *bounds,
+                fired: 0,
                 paused: *paused,
                 held: None,
                 made: changed,
@@ -123,8 +132,12 @@ impl State {
         };
         let mut state = before.clone();
         if state.when != *when {
-            state.when = when.clone();
+            (state.when, state.fired) = (when.clone(), 0);
             (state.made, state.handled) = (changed, changed);
+        }
+        if state.bounds != *bounds {
+            (state.bounds, state.fired) = (*bounds, 0);
+            state.handled = state.handled.max(changed);
         }
         if state.paused != *paused {
             let was = state.is_paused();
@@ -141,6 +154,13 @@ impl State {
         self.held.unwrap_or(self.paused)
     }
 
+    /// What is left of its times: nothing, where it does not fire or has fired often enough.
+    pub(crate) fn plan(&self) -> Option<Plan> {
+        let spent = self.bounds.times.is_some_and(|most| self.fired >= most);
+        let plan = Plan::new(&self.when, self.made).ok().filter(|_| !spent && !self.is_paused());
+        plan.map(|plan| plan.within(&self.bounds))
+    }
+
     /// An operator pauses or resumes it. What passed meanwhile is not made up for.
     pub(crate) fn hold(&mut self, paused: bool, now: Timestamp) {
         if self.is_paused() && !paused {
@@ -152,6 +172,7 @@ impl State {
     /// A time was seen to.
     pub(crate) fn fired(&mut self, firing: Firing) {
         self.handled = self.handled.max(firing.due);
+        self.fired += u64::from(firing.call.is_some());
         self.last = Some(firing);
     }
 }
@@ -185,6 +206,7 @@ mod tests {
         let schedule = Schedule {
             name: "s".into(),
             when: When::Every { every: every.into(), from: None },
+            bounds: Bounds::default(),
             missed: Missed::Once,
             call: ScheduledCall::default(),
             paused,
@@ -211,6 +233,25 @@ mod tests {
         assert_eq!(State::going_on(Some(&first), &stranger, at(1000)).last, None);
         let fast = State::going_on(None, &current("5s", false, 5000), at(1000));
         assert_eq!(fast.made, at(1000), "no later than now, whatever the clock was");
+    }
+
+    #[test]
+    fn fires_so_many_times_and_no_more() {
+        let of = |times, changed| {
+            let mut current = current("5s", false, changed);
+            current.schedule.bounds.times = Some(times);
+            current
+        };
+        let firing = |second, call| Firing { due: at(second), at: at(second), call, error: None };
+        let mut state = State::going_on(None, &of(2, 10), at(10));
+        state.fired(firing(15, Some(xebec_core::InvocationId::new())));
+        state.fired(firing(20, None));
+        assert!(state.plan().is_some(), "what could not be accepted is not counted");
+        state.fired(firing(25, Some(xebec_core::InvocationId::new())));
+        assert!(state.plan().is_none());
+        let more = State::going_on(Some(&state), &of(1, 40), at(50));
+        assert_eq!((more.made, more.handled), (at(10), at(40)), "what passed meanwhile is not made up for");
+        assert_eq!(more.plan().and_then(|plan| plan.next(more.handled)), Some(at(45)));
     }
 
     #[test]

@@ -42,10 +42,8 @@ impl Inner {
             state.handled = state.handled.max(known.0.handled);
         }
         let now = self.clock.now();
-        let (missed, when) = (current.schedule.missed, &current.schedule.when);
-        let plan = Plan::new(when, state.made).ok().filter(|_| !state.is_paused());
-        let Some(plan) = plan else { return Ended::Known((state, version)) };
-        let Turn::Fire(due) = turn(&plan, missed, state.handled, now) else {
+        let Some(plan) = state.plan() else { return Ended::Known((state, version)) };
+        let Turn::Fire(due) = turn(&plan, current.schedule.missed, state.handled, now) else {
             return Ended::Known((state, version));
         };
         let idempotency = Idempotency {

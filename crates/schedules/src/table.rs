@@ -10,9 +10,9 @@ use xebec_core::{
     FunctionKey, Tenant,
     rules::{
         backoff::Backoff,
-        schedule::{Plan, Turn, turn},
+        schedule::{Turn, turn},
     },
-    schedule::{Firing, Schedule, ScheduleView},
+    schedule::{Firing, ScheduleView},
 };
 
 /// How what could not be submitted is tried again.
@@ -87,9 +87,8 @@ impl Entry {
 
     /// When to look at it, and when it fires, as far as is known here.
     fn plan(&mut self, now: Timestamp) {
-        let Schedule { when, missed, .. } = &self.current.schedule;
-        let plan = Plan::new(when, self.state.made).ok().filter(|_| !self.state.is_paused());
-        let turn = plan.map(|plan| turn(&plan, *missed, self.state.handled, now));
+        let missed = self.current.schedule.missed;
+        let turn = self.state.plan().map(|plan| turn(&plan, missed, self.state.handled, now));
         (self.next, self.look) = match turn {
             None => (None, None),
             Some(Turn::Wait(next)) => (next, next),

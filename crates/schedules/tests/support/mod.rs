@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep};
 use xebec_core::{
     FunctionKey, Tenant,
     ports::{clock::Clock, store::Store},
-    schedule::{Missed, Schedule, ScheduledCall, When},
+    schedule::{Bounds, Missed, Schedule, ScheduledCall, When},
 };
 use xebec_schedules::{Parts, Schedules};
 
@@ -124,7 +124,14 @@ pub fn f() -> FunctionKey {
 
 pub fn cron(name: &str, cron: &str) -> Schedule {
     let when = When::Cron { cron: cron.to_owned(), zone: None };
-    Schedule { name: name.into(), when, missed: Missed::Once, call: ScheduledCall::default(), paused: false }
+    Schedule {
+        name: name.into(),
+        when,
+        bounds: Bounds::default(),
+        missed: Missed::Once,
+        call: ScheduledCall::default(),
+        paused: false,
+    }
 }
 
 pub fn every(name: &str, every: &str) -> Schedule {

@@ -74,6 +74,15 @@ struct Create {
     /// The time zone of --cron, e.g. `Europe/Berlin`; left out: UTC
     #[arg(long, requires = "cron")]
     zone: Option<String>,
+    /// Not before this moment, written as for --at
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    not_before: Option<Timestamp>,
+    /// Not after this moment, written as for --at
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<Timestamp>,
+    /// So many times at most
+    #[arg(long = "times", value_name = "NUMBER")]
+    most: Option<u64>,
     /// What becomes of times that passed while no server ran
     #[arg(long, value_enum, default_value_t = MissedName::Once)]
     missed: MissedName,
@@ -195,6 +204,9 @@ impl Create {
                 every: self.times.every,
                 from: None,
                 at: self.times.at.map(|at| at.to_string()),
+                not_before: self.not_before.map(|at| at.to_string()),
+                until: self.until.map(|at| at.to_string()),
+                times: self.most,
                 missed: match self.missed {
                     MissedName::Skip => Missed::Skip,
                     MissedName::Once => Missed::Once,

@@ -15,7 +15,7 @@ use xebec_core::{
     policy::{Batch, Delivery},
     ports::control::Control,
     rules::retry::Retry,
-    schedule::{Schedule, When},
+    schedule::{Bounds, Schedule, When},
 };
 
 const DAY: u64 = 24 * 3600;
@@ -252,6 +252,11 @@ pub(crate) fn schedule(wanted: &ManifestSchedule) -> Result<Schedule, Error> {
     Ok(Schedule {
         name: wanted.name.clone(),
         when,
+        bounds: Bounds {
+            not_before: wanted.not_before.as_ref().map(|at| moment("not-before", at)).transpose()?,
+            until: wanted.until.as_ref().map(|at| moment("until", at)).transpose()?,
+            times: wanted.times,
+        },
         missed: wanted.missed,
         call: wanted.call.clone(),
         paused: wanted.paused,

@@ -225,6 +225,15 @@ pub struct ManifestSchedule {
     /// The one moment, e.g. `2026-12-24T18:00:00+01:00`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
+    /// Not before this moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<String>,
+    /// Not after this moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// So many times at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub times: Option<u64>,
     /// What becomes of times that passed while no server ran: `skip`, `once` (the default), `all`.
     #[serde(skip_serializing_if = "super::is_default")]
     pub missed: Missed,

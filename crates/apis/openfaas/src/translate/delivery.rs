@@ -9,7 +9,7 @@ use xebec_core::{
     Error,
     policy::Delivery,
     rules::{retry::Retry, schedule::check_all},
-    schedule::{Missed, Schedule, ScheduledCall, When},
+    schedule::{Bounds, Missed, Schedule, ScheduledCall, When},
 };
 
 type Annotations = BTreeMap<String, String>;
@@ -119,6 +119,7 @@ pub(super) fn schedules(annotations: &Annotations) -> Result<Vec<Schedule>, Erro
         schedules.push(Schedule {
             name: if at == 0 { "cron".into() } else { format_compact!("cron-{}", at + 1) },
             when: When::Cron { cron: cron.to_owned(), zone: None },
+            bounds: Bounds::default(),
             missed: Missed::Skip,
             call: ScheduledCall { headers: headers.clone(), ..ScheduledCall::default() },
             paused: false,

@@ -4,7 +4,7 @@ use super::Plan;
 use crate::{
     error::Error,
     names::check_dns_label,
-    schedule::{Schedule, ScheduledCall, When},
+    schedule::{Bounds, Schedule, ScheduledCall, When},
 };
 use http::{HeaderName, HeaderValue, Method, Uri};
 use jiff::Timestamp;
@@ -32,6 +32,7 @@ pub fn check(schedule: &Schedule) -> Result<(), Error> {
     let of =
         |error: Error| Error { message: format!("schedule {}: {}", schedule.name, error.message), ..error };
     check_when(&schedule.when).map_err(of)?;
+    check_bounds(&schedule.bounds).map_err(of)?;
     check_call(&schedule.call).map_err(of)
 }
 
@@ -61,6 +62,18 @@ fn check_when(when: &When) -> Result<(), Error> {
     };
     within(what, text.len(), LONGEST_CRON)?;
     Plan::new(when, Timestamp::UNIX_EPOCH).map(|_| ())
+}
+
+fn check_bounds(bounds: &Bounds) -> Result<(), Error> {
+    if let (Some(from), Some(until)) = (bounds.not_before, bounds.until)
+        && from > until
+    {
+        return Err(Error::invalid("XB1012", "not-before lies behind until"));
+    }
+    if bounds.times == Some(0) {
+        return Err(Error::invalid("XB1012", "times is 0: it would never fire"));
+    }
+    Ok(())
 }
 
 fn check_call(call: &ScheduledCall) -> Result<(), Error> {
@@ -105,6 +118,7 @@ mod tests {
         Schedule {
             name: "nightly".into(),
             when: When::Cron { cron: text.to_owned(), zone: None },
+            bounds: Bounds::default(),
             missed: crate::schedule::Missed::Once,
             call: ScheduledCall::default(),
             paused: false,

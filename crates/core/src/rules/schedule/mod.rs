@@ -10,7 +10,7 @@ pub use check::{LONGEST_BODY, LONGEST_CRON, MOST_OF_FUNCTION, check, check_all};
 
 use crate::{
     error::Error,
-    schedule::{Missed, When},
+    schedule::{Bounds, Missed, When},
 };
 use cron::Cron;
 use jiff::{SignedDuration, Timestamp};
@@ -27,7 +27,11 @@ pub const SHORTEST: Duration = Duration::from_secs(1);
 
 /// The times of a schedule, worked out from what was written. Of several kilobytes: make it when it is needed.
 #[derive(Clone, Debug)]
-pub struct Plan(Kind);
+pub struct Plan {
+    kind: Kind,
+    not_before: Timestamp,
+    until: Timestamp,
+}
 
 #[derive(Clone, Debug)]
 enum Kind {
@@ -42,7 +46,7 @@ impl Plan {
     /// # Errors
     /// `XB1012`, saying what is wrong with it.
     pub fn new(when: &When, made: Timestamp) -> Result<Self, Error> {
-        Ok(Self(match when {
+        let kind = match when {
             When::Cron { cron, zone } => match cron.trim().strip_prefix("@every") {
                 Some(length) => Kind::Every { anchor: made, length: length::read("@every", length)? },
                 None => Kind::Cron(Box::new(Cron::read(cron, zone.as_deref())?)),
@@ -51,12 +55,29 @@ impl Plan {
                 Kind::Every { anchor: from.unwrap_or(made), length: length::read("every", every)? }
             }
             When::At { at } => Kind::At(*at),
-        }))
+        };
+        Ok(Self { kind, not_before: Timestamp::MIN, until: Timestamp::MAX })
+    }
+
+    /// Only the times that lie within these bounds.
+    pub fn within(self, bounds: &Bounds) -> Self {
+        let not_before = bounds.not_before.unwrap_or(Timestamp::MIN);
+        Self { not_before, until: bounds.until.unwrap_or(Timestamp::MAX), ..self }
     }
 
     /// The first time strictly after a moment.
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
-        match &self.0 {
+        let after = just_before(self.not_before).map_or(after, |first| first.max(after));
+        self.unbounded_next(after).filter(|next| *next <= self.until)
+    }
+
+    /// The last time at or before a moment.
+    pub fn last(&self, until: Timestamp) -> Option<Timestamp> {
+        self.unbounded_last(until.min(self.until)).filter(|last| *last >= self.not_before)
+    }
+
+    fn unbounded_next(&self, after: Timestamp) -> Option<Timestamp> {
+        match &self.kind {
             Kind::Cron(cron) => cron.next(after),
             Kind::At(at) => Some(*at).filter(|at| *at > after),
             Kind::Every { anchor, .. } if after < *anchor => Some(*anchor),
@@ -67,9 +88,8 @@ impl Plan {
         }
     }
 
-    /// The last time at or before a moment.
-    pub fn last(&self, until: Timestamp) -> Option<Timestamp> {
-        match &self.0 {
+    fn unbounded_last(&self, until: Timestamp) -> Option<Timestamp> {
+        match &self.kind {
             Kind::Cron(cron) => cron.last(until),
             Kind::At(at) => Some(*at).filter(|at| *at <= until),
             Kind::Every { anchor, .. } if until < *anchor => None,
@@ -193,6 +213,23 @@ mod tests {
         let daily = Plan::new(&from, seconds(0)).unwrap();
         assert_eq!(daily.next(seconds(5)), Some(at("2030-01-01T06:00:00Z")));
         assert_eq!(daily.last(seconds(5)), None);
+    }
+
+    #[test]
+    fn only_what_lies_within_the_bounds() {
+        let bounds = |not_before, until| Bounds { not_before, until, times: None };
+        let within = |bounds| plan(&every("10s")).within(&bounds);
+        let plan = within(bounds(Some(seconds(1_000_020)), Some(seconds(1_000_040))));
+        assert_eq!(plan.next(seconds(0)), Some(seconds(1_000_020)), "the bounds are included");
+        assert_eq!(plan.next(seconds(1_000_030)), Some(seconds(1_000_040)));
+        assert_eq!(plan.next(seconds(1_000_040)), None);
+        assert_eq!(plan.last(seconds(1_000_019)), None);
+        assert_eq!(plan.last(seconds(2_000_000)), Some(seconds(1_000_040)));
+        let (handled, now) = (seconds(0), seconds(2_000_000));
+        assert_eq!(turn(&plan, Missed::Once, handled, now), Turn::Fire(seconds(1_000_040)));
+        assert_eq!(turn(&plan, Missed::All, handled, now), Turn::Fire(seconds(1_000_020)));
+        assert_eq!(turn(&plan, Missed::Skip, handled, now), Turn::Wait(None));
+        assert_eq!(within(bounds(Some(seconds(1_000_001)), Some(seconds(1_000_009)))).next(seconds(0)), None);
     }
 
     #[test]
