@@ -20,7 +20,7 @@ class Fault extends Error {
 /** Loads the handler; returns it with the style in which it is called. */
 async function load (code, handler, style) {
   if (style && !STYLES.includes(style)) {
-    throw new Fault(`unknown style ${JSON.stringify(style)}: use one of ${STYLES.join(', ')}`)
+    throw new Fault(`unknown style ${JSON.stringify(style)}: use one of ${STYLES.join(', ')}, openwhisk`)
   }
   const { file, name } = find(code, handler)
   const { target, found } = entry(await bring(file), name, path.relative(code, file))
@@ -119,4 +119,4 @@ function guess (target, found) {
   return found === 'main' ? 'json' : 'event-context'
 }
 
-module.exports = { load }
+module.exports = { Fault, bring, isEsModule, load, resolve }

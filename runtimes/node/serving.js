@@ -52,11 +52,12 @@ const WAYS = {
   'openfaas-classic': target => (request, response) => callWithText(target, request, response)
 }
 
+/** How long a call may take is the other side's to say. */
+const OPTIONS = { requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: 0, maxHeaderSize: 1 << 20 }
+
 function createServer (target, style, name) {
   const answer = WAYS[style](target, name)
-  // How long a call may take is the other side's to say.
-  const options = { requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: 0, maxHeaderSize: 1 << 20 }
-  const server = http.createServer(options, (request, response) => {
+  const server = http.createServer(OPTIONS, (request, response) => {
     response.once('close', () => server.stopping && setImmediate(() => server.closeIdleConnections()))
     current.run(response, run, answer, request, response)
   })
@@ -301,4 +302,4 @@ function drained (response) {
   })
 }
 
-module.exports = { serve, warmUp }
+module.exports = { OPTIONS, listen, serve, warmUp }

@@ -31,6 +31,7 @@ async function preload () {
     void globalThis[name]
   }
   await warmUp(path.join(os.tmpdir(), `xebec-${process.pid}.sock`))
+  await require('./openwhisk.js').warmUp()
 }
 
 function readLine (socket, then) {
@@ -51,8 +52,14 @@ async function start (control, message) {
   const code = message.code || '/app'
   Object.assign(process.env, message.variables)
   process.chdir(code)
+  const socket = message.socket || '/run/xebec/http.sock'
+  if (message.style === 'openwhisk') {
+    // What to run it is told by `/init`.
+    await require('./openwhisk.js').serve(code, socket)
+    return control.end('ready\n')
+  }
   const { target, style } = await load(code, message.handler, message.style)
-  await serve(target, style, message.function || '', message.socket || '/run/xebec/http.sock')
+  await serve(target, style, message.function || '', socket)
   control.end('ready\n')
 }
 

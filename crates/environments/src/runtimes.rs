@@ -17,8 +17,10 @@ macro_rules! files {
 
 /// All of them.
 pub const FILES: &[RuntimeFile] = files![
+    "node/action.js",
     "node/install.sh",
     "node/loading.js",
+    "node/openwhisk.js",
     "node/serving.js",
     "node/worker.js",
     "python/install.sh",

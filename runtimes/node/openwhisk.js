@@ -1,0 +1,197 @@
+'use strict'
+// The style `openwhisk`: the worker is told its action over HTTP, `POST /init`, and calls it for each `POST /run`.
+
+const http = require('node:http')
+const os = require('node:os')
+const path = require('node:path')
+const { Fault, fromFolder, fromText } = require('./action.js')
+const { OPTIONS, listen } = require('./serving.js')
+
+/** Printed on both streams behind what an activation printed. */
+const MARK = 'XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n'
+
+/** Serves `/init` and `/run` until the process is told to stop. Resolves once it listens. */
+function serve (code, socket) {
+  const action = new Action(code, mark)
+  const server = createServer(action)
+  process.once('SIGTERM', () => {
+    action.stopping = true
+    server.close(() => process.exit(0))
+    server.closeIdleConnections()
+  })
+  return listen(server, socket)
+}
+
+/** Runs an action that does nothing, once: a blank then has behind it what a first call takes longer for. */
+async function warmUp () {
+  const socket = path.join(os.tmpdir(), `xebec-${process.pid}-action.sock`)
+  const server = createServer(new Action('', then => then()))
+  await listen(server, socket)
+  await post(socket, '/init', { value: { main: 'main', code: 'function main (params) { return params }' } })
+  await post(socket, '/run', { value: {}, activation_id: '0' })
+  delete process.env.__OW_ACTIVATION_ID
+  await new Promise(resolve => server.close(resolve))
+}
+
+function post (socket, path, message) {
+  return new Promise((resolve, reject) => {
+    const options = { socketPath: socket, path, method: 'POST', headers: { connection: 'close' } }
+    const request = http.request(options, response => response.resume().once('end', resolve))
+    request.once('error', reject)
+    request.end(JSON.stringify(message))
+  })
+}
+
+function createServer (action) {
+  return http.createServer(OPTIONS, (request, response) => {
+    const parts = []
+    request.on('data', part => parts.push(part))
+    request.on('end', () => action.serve(request.url, parts.length === 1 ? parts[0] : Buffer.concat(parts), response))
+  })
+}
+
+/** Prints the mark on both streams; `then` follows when it, and what was printed before it, is out. */
+function mark (then) {
+  const { stdout, stderr } = process
+  stdout.write(MARK)
+  stderr.write(MARK)
+  // Pipes take it at once unless they are full.
+  if (stdout.writableLength === 0 && stderr.writableLength === 0) return then()
+  stdout.write('', () => stderr.write('', () => then()))
+}
+
+/** The one action of this process. What it throws outside of its own promise ends the process, as in any other. */
+class Action {
+  #code
+  #mark
+  #main
+  #known = false
+  #told = Object.create(null)
+
+  constructor (code, mark) {
+    this.#code = code
+    this.#mark = mark
+    this.stopping = false
+  }
+
+  serve (path, body, response) {
+    let message
+    try {
+      message = JSON.parse(body.toString())
+    } catch {
+      return this.#refuse(response, 500, 'Bad request.')
+    }
+    if (path === '/run') return this.#run(message, response)
+    if (path === '/init') return this.#init(message?.value ?? {}, response)
+    this.#refuse(response, 500, 'Bad request.')
+  }
+
+  async #init ({ main = 'main', code, binary, env }, response) {
+    if (this.#known) {
+      console.error('Internal system error: Cannot initialize the action more than once.')
+      return this.#refuse(response, 403, 'Cannot initialize the action more than once.')
+    }
+    if (code === '' || main === '') return this.#refuse(response, 403, 'Missing main/no code to execute.')
+    this.#known = true
+    for (const [name, value] of Object.entries(env ?? {})) process.env[name] = variable(value)
+    try {
+      if (code !== undefined && binary) throw new Fault('There was an error uncompressing the action archive.')
+      this.#main = code === undefined ? await fromFolder(this.#code, main) : await fromText(code, this.#code, main)
+    } catch (error) {
+      const why = error instanceof Fault ? error.message : error
+      console.error('Error during initialization:', why)
+      return this.#mark(() => this.#refuse(response, 502, `Initialization has failed due to: ${why?.stack || why}`))
+    }
+    this.#answer(response, 200, '{"OK":true}')
+  }
+
+  #run (message, response) {
+    const main = this.#main
+    if (main === undefined) return this.#refuse(response, 403, 'System not initialized.')
+    const value = message.value ?? {}
+    if (typeof value !== 'object') {
+      return this.#refuse(response, 403, `Internal system error: the argument must be a dictionary but has type '${typeof value}'.`)
+    }
+    for (const name in message) {
+      if (name !== 'value' && message[name] !== this.#told[name]) this.#tell(name, message[name])
+    }
+    let result
+    try {
+      result = main(value)
+    } catch (error) {
+      return this.#threw(response, error)
+    }
+    if (typeof result?.then !== 'function') return this.#returned(response, result)
+    // Its own fault if it rejects: the caller is told, and the next call goes on here.
+    Promise.resolve(result).then(
+      result => this.#returned(response, result),
+      error => this.#returned(response, { error: error ? plain(error, []) : {} })
+    )
+  }
+
+  /** What stands beside the parameters are variables. Most are the same for every call, and setting one is slow. */
+  #tell (name, value) {
+    if (typeof value !== 'string') return
+    process.env['__OW_' + name.toUpperCase()] = value
+    this.#told[name] = value
+  }
+
+  #returned (response, result) {
+    if (result === undefined) result = {}
+    if (typeof result !== 'object' || result === null) {
+      console.error(`Result must be of type object but has type "${typeof result}":`, result)
+      return this.#mark(() => this.#refuse(response, 502, 'The action did not return a dictionary.'))
+    }
+    let text
+    try {
+      text = JSON.stringify(result)
+    } catch (error) {
+      return this.#threw(response, error)
+    }
+    this.#mark(() => this.#answer(response, 200, text))
+  }
+
+  #threw (response, error) {
+    console.error(error)
+    this.#mark(() => this.#refuse(response, 502, `An error has occurred: ${error}`))
+  }
+
+  #refuse (response, status, error) {
+    this.#answer(response, status, JSON.stringify({ error }))
+  }
+
+  #answer (response, status, text) {
+    const headers = ['content-type', 'application/json', 'content-length', Buffer.byteLength(text)]
+    if (this.stopping) headers.push('connection', 'close')
+    response.sendDate = false
+    response.writeHead(status, headers)
+    response.end(text)
+  }
+}
+
+/** A value as an environment variable. */
+function variable (value) {
+  if (value === null || value === undefined || value === false) return ''
+  return typeof value === 'object' ? JSON.stringify(value) : String(value)
+}
+
+/** What was thrown as JSON can say it: errors with their name, message and trace, nothing twice in itself. */
+function plain (value, above) {
+  if (typeof value === 'function') return `[Function: ${value.name || 'anonymous'}]`
+  if (typeof value === 'bigint' || typeof value === 'symbol') return String(value)
+  if (typeof value !== 'object' || value === null) return value
+  if (above.includes(value)) return '[Circular]'
+  if (Buffer.isBuffer(value)) return '[object Buffer]'
+  if (typeof value.pipe === 'function') return '[object Stream]'
+  if (typeof value.toJSON === 'function') return value.toJSON()
+  above = [...above, value]
+  if (Array.isArray(value)) return value.map(each => plain(each, above))
+  const names = value instanceof Error ? ['name', 'message', 'stack', 'cause', 'code', ...Object.keys(value)] : Object.keys(value)
+  const found = {}
+  for (const name of names) {
+    if (value[name] !== undefined && typeof value[name] !== 'function') found[name] = plain(value[name], above)
+  }
+  return found
+}
+
+module.exports = { serve, warmUp }
