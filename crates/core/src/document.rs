@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// The kind of documents that deployed functions are, named `<door>.<name>`: the spec is what the user wrote.
+pub const FUNCTION: &str = "function";
+
 /// What a user wrote, in some framework's own shape.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {

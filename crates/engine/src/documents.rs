@@ -10,7 +10,7 @@ use xebec_core::{
 };
 
 /// The kind of documents that functions are: spec is what the user wrote, status what became of it.
-pub(crate) const FUNCTION: &str = "function";
+pub(crate) use xebec_core::document::FUNCTION;
 /// The kind of documents that revisions are.
 pub(crate) const REVISION: &str = "revision";
 /// The kind of documents that secrets are.

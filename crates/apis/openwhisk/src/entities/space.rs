@@ -1,0 +1,118 @@
+//! What one namespace has.
+
+use crate::wire::{action::Action, limits::NamespaceLimits, package::Package, rule::Rule, trigger::Trigger};
+use compact_str::CompactString;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Something with a name. Names are unique over all collections of a namespace.
+#[derive(Clone, Debug)]
+pub(crate) enum Entity {
+    Action(Arc<Action>),
+    Package(Arc<Package>),
+    Trigger(Arc<Trigger>),
+    Rule(Arc<Rule>),
+}
+
+/// What is known under a name, and as of which version of the store.
+struct Slot {
+    version: u64,
+    /// `None`: it was deleted, and a change from before that may be on its way.
+    entity: Option<Entity>,
+}
+
+/// What one namespace has.
+#[derive(Default)]
+pub(super) struct Space {
+    /// By `name`, or `package/name` for actions in packages.
+    slots: BTreeMap<CompactString, Slot>,
+    /// Rules by the name of the trigger that they name; it is one of the same namespace.
+    by_trigger: BTreeMap<CompactString, BTreeSet<CompactString>>,
+    limits: Option<(u64, Arc<NamespaceLimits>)>,
+}
+
+impl Space {
+    pub(super) fn get(&self, local: &str) -> Option<Entity> {
+        self.slots.get(local)?.entity.clone()
+    }
+
+    pub(super) fn entities(&self) -> impl Iterator<Item = &Entity> {
+        self.slots.values().filter_map(|slot| slot.entity.as_ref())
+    }
+
+    pub(super) fn actions_in(&self, package: &str) -> Vec<Arc<Action>> {
+        let prefix = compact_str::format_compact!("{package}/");
+        let from = self.slots.range(prefix.clone()..);
+        let within = from.take_while(|(local, _)| local.starts_with(prefix.as_str()));
+        let actions = within.filter_map(|(_, slot)| match &slot.entity {
+            Some(Entity::Action(action)) => Some(action.clone()),
+            _ => None,
+        });
+        actions.collect()
+    }
+
+    pub(super) fn rules_of(&self, trigger: &str) -> impl Iterator<Item = &Arc<Rule>> {
+        let names = self.by_trigger.get(trigger).into_iter().flatten();
+        names.filter_map(|name| match &self.slots.get(name)?.entity {
+            Some(Entity::Rule(rule)) => Some(rule),
+            _ => None,
+        })
+    }
+
+    pub(super) fn limits(&self) -> Option<Arc<NamespaceLimits>> {
+        self.limits.as_ref().map(|(_, limits)| limits.clone())
+    }
+
+    /// Takes over what the store has under a name, unless something newer is known.
+    pub(super) fn put(&mut self, local: &str, version: u64, entity: Entity) {
+        if self.slots.get(local).is_some_and(|known| known.version >= version) {
+            return;
+        }
+        self.detach(local);
+        if let Entity::Rule(rule) = &entity {
+            self.by_trigger.entry(rule.trigger.name.clone()).or_default().insert(local.into());
+        }
+        self.slots.insert(local.into(), Slot { version, entity: Some(entity) });
+    }
+
+    /// Takes over that something is gone, as of a version. `told`: by the store itself, so nothing older comes.
+    pub(super) fn remove(&mut self, local: &str, version: u64, told: bool) {
+        let Some(known) = self.slots.get(local) else { return };
+        if known.version > version {
+            return;
+        }
+        self.detach(local);
+        if told {
+            self.slots.remove(local);
+        } else {
+            self.slots.insert(local.into(), Slot { version, entity: None });
+        }
+    }
+
+    /// As of which version something is known.
+    pub(super) fn version(&self, local: &str) -> Option<u64> {
+        self.slots.get(local).map(|slot| slot.version)
+    }
+
+    pub(super) fn put_limits(&mut self, version: u64, limits: Option<NamespaceLimits>) {
+        if self.limits.as_ref().is_none_or(|(known, _)| *known < version) {
+            self.limits = limits.map(|limits| (version, Arc::new(limits)));
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty() && self.limits.is_none()
+    }
+
+    fn detach(&mut self, local: &str) {
+        let Some(Slot { entity: Some(Entity::Rule(rule)), .. }) = self.slots.get(local) else { return };
+        if let Some(rules) = self.by_trigger.get_mut(&rule.trigger.name) {
+            rules.remove(local);
+            if rules.is_empty() {
+                self.by_trigger.remove(&rule.trigger.name.clone());
+            }
+        }
+    }
+}

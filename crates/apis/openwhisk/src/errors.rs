@@ -1,0 +1,151 @@
+//! Outcome and error → OpenWhisk's status and body: the only place where that happens.
+//!
+//! Clients' tests compare texts, so they are OpenWhisk's own.
+
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::json;
+use std::borrow::Cow;
+use xebec_core::{Body, Error, body::CollectError, error::ErrorKind};
+
+/// What a request is turned away with: a status and a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rejection {
+    pub(crate) status: StatusCode,
+    pub(crate) message: Cow<'static, str>,
+}
+
+impl Rejection {
+    pub(crate) fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    /// Something that the request says is wrong.
+    pub(crate) fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    pub(crate) fn conflict(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, message)
+    }
+
+    /// There is nothing of that name.
+    pub(crate) const fn not_found() -> Self {
+        Self { status: StatusCode::NOT_FOUND, message: Cow::Borrowed("The requested resource does not exist.") }
+    }
+
+    /// There is something of that name, and it is something else.
+    pub(crate) const fn other_collection() -> Self {
+        Self {
+            status: StatusCode::CONFLICT,
+            message: Cow::Borrowed("Resource by this name exists but is not in this collection."),
+        }
+    }
+
+    /// It was changed by someone else meanwhile.
+    pub(crate) const fn changed_meanwhile() -> Self {
+        Self {
+            status: StatusCode::CONFLICT,
+            message: Cow::Borrowed("Concurrent modification to resource detected."),
+        }
+    }
+
+    /// No credentials, or bad ones.
+    pub(crate) const fn unauthorized() -> Self {
+        Self {
+            status: StatusCode::UNAUTHORIZED,
+            message: Cow::Borrowed(
+                "The resource requires authentication, which was not supplied with the request",
+            ),
+        }
+    }
+
+    /// These credentials may not do it; `what` is the path of what it was to be done to.
+    pub(crate) fn forbidden(what: impl std::fmt::Display) -> Self {
+        let message = format!("The supplied authentication is not authorized to access '{what}'.");
+        Self::new(StatusCode::FORBIDDEN, message)
+    }
+
+    /// A kind that actions of the namespace may not be of.
+    pub(crate) fn forbidden_kind(kind: &str) -> Self {
+        let message =
+            format!("The supplied authentication is not authorized to access actions of kind '{kind}'.");
+        Self::new(StatusCode::FORBIDDEN, message)
+    }
+
+    /// A body that cannot be read.
+    pub(crate) fn malformed(fault: impl std::fmt::Display) -> Self {
+        Self::bad_request(format!("The request content was malformed:\n{fault}"))
+    }
+
+    /// More than is taken; `what` is `Request`, `Code`, `Parameters` or `Annotations`.
+    pub(crate) fn too_large(what: &str, is: u64, allowed: u64) -> Self {
+        let message = format!("{what} larger than allowed: {is} > {allowed} bytes.");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
+    /// A path that is none of this API's.
+    pub(crate) const fn no_such_route() -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            message: Cow::Borrowed("The requested resource could not be found."),
+        }
+    }
+
+    /// A path of this API's, but not with this method.
+    pub(crate) fn no_such_method(allowed: &str) -> Self {
+        let message = format!("HTTP method not allowed, supported methods: {allowed}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, message)
+    }
+
+    /// The answer: the sentence, and the transaction's id as its code.
+    pub(crate) fn answer(&self, transaction: &str) -> Response<Body> {
+        let mut response = json(self.status, &json!({ "error": self.message, "code": transaction }));
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Basic realm=\"OpenWhisk secure realm\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
+impl From<Error> for Rejection {
+    /// What engine and store say of a request of management.
+    fn from(error: Error) -> Self {
+        let status = match error.kind {
+            ErrorKind::Invalid | ErrorKind::Refused => StatusCode::BAD_REQUEST,
+            ErrorKind::NotFound => return Self::not_found(),
+            ErrorKind::Conflict => return Self::changed_meanwhile(),
+            ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+            ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, format!("{error} [{}]", error.code))
+    }
+}
+
+impl From<CollectError> for Rejection {
+    /// A body that could not be read whole.
+    fn from(error: CollectError) -> Self {
+        match error {
+            // How long it would have been nobody knows: more than is taken.
+            CollectError::TooLarge(limit) => Self::too_large("Request", limit.saturating_add(1), limit),
+            CollectError::Broken(reason) => Self::bad_request(format!("The request broke off: {reason}")),
+        }
+    }
+}
+
+/// An answer in JSON.
+pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
+    let mut response = Response::new(Body::full(value.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// An answer without a body.
+pub(crate) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,1 @@
+//! What sequences and conductors are made of.

@@ -1,0 +1,1 @@
+//! How often namespaces may call.
