@@ -29,6 +29,7 @@ pub const FILES: &[RuntimeFile] = files![
     "python/xebec_worker/blocking.py",
     "python/xebec_worker/loading.py",
     "python/xebec_worker/openfaas.py",
+    "python/xebec_worker/openwhisk.py",
     "python/xebec_worker/requests.py",
     "python/xebec_worker/responses.py",
     "python/xebec_worker/styles.py",

@@ -82,6 +82,9 @@ def preload():
             __import__(name)
         except ImportError:  # a Python built without it
             pass
+    from . import openwhisk
+
+    openwhisk.warm_up()
 
 
 def read_line(control):
@@ -114,31 +117,35 @@ def parse(line):
 def run(control, message):
     """Loads the function, says that it is ready, and serves it until the process is told to stop."""
     prepare(message)
+    if message.get("style") == "openwhisk":
+        # What to run it is told by `/init`. Its variables are those of one call: one at a time.
+        from .openwhisk import Action
+
+        return serve_plainly(message, control, Action(message.get("code") or "/app"), False)
     name, target = loading.load(message)
     style = message.get("style") or styles.find(name, target)
     if style not in styles.ALL:
-        raise SystemExit("unknown style %r: use one of %s" % (style, ", ".join(styles.ALL)))
-    listener = listen(message.get("socket") or "/run/xebec/http.sock")
-
-    def ready():
-        os.write(control, b"ready\n")
-        os.close(control)
-
+        raise SystemExit("unknown style %r: use one of %s, openwhisk" % (style, ", ".join(styles.ALL)))
     function = message.get("function") or ""
     if style == "asgi" or styles.is_async(target):
         from . import asynchronous
 
-        return asynchronous.run(listener, ready, style, target, function)
+        listener = listen(message)
+        return asynchronous.run(listener, lambda: ready(control), style, target, function)
     if style == "wsgi":
         from .wsgi import wsgi_call
 
         call = wsgi_call(target)
     else:
         call = plain_call(styles.CALLS[style](target, function))
-    server = Server(listener, call)
+    serve_plainly(message, control, call, int(message.get("concurrency") or 1) > 1)
+
+
+def serve_plainly(message, control, call, in_threads):
+    server = Server(listen(message), call)
     _signal.signal(_signal.SIGTERM, server.stop)
-    ready()
-    if int(message.get("concurrency") or 1) > 1:
+    ready(control)
+    if in_threads:
         server.serve_in_threads()
     else:
         server.serve_in_turn()
@@ -163,8 +170,13 @@ def prepare(message):
     os.chdir(code)
 
 
-def listen(path):
+def ready(control):
+    os.write(control, b"ready\n")
+    os.close(control)
+
+
+def listen(message):
     listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    listener.bind(path)
+    listener.bind(message.get("socket") or "/run/xebec/http.sock")
     listener.listen(128)
     return listener
