@@ -2,7 +2,10 @@
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses a part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
 
+pub mod archive;
 pub mod nats;
+pub mod npm;
+pub mod openwhisk;
 pub mod sink;
 pub mod small_disk;
 

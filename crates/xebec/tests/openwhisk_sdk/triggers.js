@@ -1,0 +1,127 @@
+'use strict'
+// Triggers, rules, and feeds with alarms.
+
+const assert = require('node:assert/strict')
+const { test } = require('node:test')
+const { activation, eventually, fails, ow, refused, value } = require('./client')
+
+const echo = 'function main (params) { return params }'
+
+/** The activations of an action that someone else called, once there are so many. */
+const activations = (name, least) => eventually(`${least} activations of ${name}`, async () => {
+  const found = await ow.activations.list({ name, docs: true, limit: 200 })
+  return found.length >= least && found
+})
+
+test('a trigger fires what its rules name', async () => {
+  const [namespace] = await ow.namespaces.list()
+  const created = await ow.triggers.create({ name: 'event', trigger: { parameters: [{ key: 'a', value: 1 }, { key: 'b', value: 1 }] }, annotations: { about: 'events' } })
+  assert.equal(created.version, '0.0.1')
+  assert.equal(value(created.annotations, 'about'), 'events')
+  assert.deepEqual(created.limits, {})
+  await refused(409, 'resource already exists', ow.triggers.create({ name: 'event' }))
+  await ow.actions.create({ name: 'on-event', action: echo })
+  await ow.actions.create({ name: 'not-on-event', action: echo })
+
+  assert.equal((await ow.triggers.invoke({ name: 'event' })).activationId, undefined, 'without a rule nothing happens')
+  const rule = await ow.rules.create({ name: 'rule', trigger: 'event', action: 'on-event' })
+  assert.equal(rule.status, 'active')
+  assert.deepEqual(rule.trigger, { path: namespace, name: 'event' })
+  assert.deepEqual(rule.action, { path: namespace, name: 'on-event' })
+  await ow.rules.create({ name: 'idle', trigger: 'event', action: 'not-on-event' })
+  await ow.rules.disable({ name: 'idle' })
+  const { activationId } = await ow.triggers.invoke({ name: 'event', params: { b: 2, c: 3 } })
+  const fired = await activation(activationId)
+  assert.equal(fired.name, 'event')
+  assert.deepEqual(fired.response.result, { b: 2, c: 3 })
+  assert.equal(fired.end, undefined)
+  const entries = fired.logs.map(line => JSON.parse(line))
+  const ran = entries.find(({ rule }) => rule === `${namespace}/rule`)
+  assert.equal(ran.action, `${namespace}/on-event`)
+  assert.equal(ran.success, true)
+  const idle = entries.find(({ rule }) => rule === `${namespace}/idle`)
+  assert.equal(idle.success, false)
+  assert.equal(idle.error, `Rule '${namespace}/idle' is inactive, action '${namespace}/not-on-event' was not activated.`)
+  const { response } = await activation(ran.activationId)
+  const { __ow_headers: headers, ...told } = response.result
+  assert.deepEqual(told, { a: 1, b: 2, c: 3 })
+  if (headers) assert.equal(typeof headers, 'object')
+
+  const kept = await ow.triggers.get('event')
+  assert.equal(kept.rules[`${namespace}/rule`].status, 'active')
+  assert.equal(kept.rules[`${namespace}/idle`].status, 'inactive')
+  const updated = await ow.triggers.update({ name: 'event', trigger: { parameters: [{ key: 'a', value: 5 }] } })
+  assert.equal(updated.version, '0.0.2')
+  assert.ok((await ow.triggers.list()).some(({ name }) => name === 'event'))
+  assert.equal((await ow.triggers.list({ count: true })).triggers, 1)
+
+  await ow.rules.delete('rule')
+  await ow.rules.delete('idle')
+  assert.equal((await ow.triggers.delete('event')).name, 'event')
+  await refused(404, 'The requested resource does not exist.', ow.triggers.invoke({ name: 'event' }))
+  await ow.actions.delete(['on-event', 'not-on-event'])
+})
+
+test('rules are switched, changed and deleted', async () => {
+  await ow.triggers.create({ name: 'a' })
+  await ow.triggers.create({ name: 'b' })
+  await ow.actions.create({ name: 'to', action: echo })
+  const [namespace] = await ow.namespaces.list()
+  await refused(400, `trigger /${namespace}/ghost does not exist`, ow.rules.create({ name: 'r', trigger: 'ghost', action: 'to' }))
+  await refused(400, `action /${namespace}/ghost does not exist`, ow.rules.create({ name: 'r', trigger: 'a', action: 'ghost' }))
+  await ow.rules.create({ name: 'r', trigger: 'a', action: 'to' })
+  await ow.rules.disable({ name: 'r' })
+  assert.equal((await ow.rules.get('r')).status, 'inactive')
+  await ow.rules.disable({ name: 'r' })
+  const moved = await ow.rules.update({ name: 'r', trigger: 'b', action: 'to' })
+  assert.equal(moved.version, '0.0.2')
+  assert.equal(moved.trigger.name, 'b')
+  assert.equal((await ow.rules.get('r')).status, 'inactive', 'a change keeps the status')
+  await ow.rules.enable({ name: 'r' })
+  assert.equal((await ow.rules.get('r')).status, 'active')
+  const [listed] = (await ow.rules.list()).filter(({ name }) => name === 'r')
+  assert.equal(listed.status, undefined, 'lists carry no status')
+  assert.equal((await ow.rules.list({ count: true })).rules, 1)
+  assert.ok((await ow.triggers.invoke({ name: 'b' })).activationId)
+  await ow.triggers.delete('b')
+  await ow.rules.disable({ name: 'r' })
+  await refused(404, 'Only rules with existing triggers can be activated.', ow.rules.enable({ name: 'r' }))
+  await ow.rules.delete('r')
+  await refused(404, 'The requested resource does not exist.', ow.rules.get('r'))
+  await ow.triggers.delete('a')
+  await ow.actions.delete('to')
+})
+
+test('alarms: a trigger that fires by itself', async () => {
+  const feed = name => ({ feedName: `/whisk.system/alarms/${name}`, trigger: 'clock' })
+  await ow.actions.create({ name: 'on-clock', action: echo })
+  await ow.triggers.create({ name: 'clock', annotations: { feed: '/whisk.system/alarms/alarm' } })
+  await ow.rules.create({ name: 'clock-rule', trigger: 'clock', action: 'on-clock' })
+  await ow.feeds.create({ ...feed('alarm'), params: { cron: '* * * * * *', trigger_payload: { tick: true } } })
+  const [ran] = await activations('on-clock', 2)
+  assert.equal(ran.response.result.tick, true)
+  const read = await ow.feeds.get(feed('alarm'))
+  assert.equal(read.response.result.config.cron, '* * * * * *')
+  assert.equal(read.response.result.status.active, true)
+  await ow.feeds.update({ ...feed('alarm'), params: { cron: '*/2 * * * * *', trigger_payload: { tock: true } } })
+  await eventually('the change tells', async () =>
+    (await ow.activations.list({ name: 'on-clock', docs: true })).some(({ response }) => response.result.tock))
+  await ow.feeds.delete(feed('alarm'))
+  await fails(502, ow.feeds.get(feed('alarm')))
+
+  const soon = new Date(Date.now() + 1500).toISOString()
+  await ow.feeds.create({ ...feed('once'), params: { date: soon, trigger_payload: { once: true } } })
+  await eventually('it fired once', async () =>
+    (await ow.activations.list({ name: 'on-clock', docs: true, limit: 200 })).some(({ response }) => response.result.once))
+  await ow.feeds.delete(feed('once'))
+  await ow.feeds.create({ ...feed('interval'), params: { minutes: 1 } })
+  await ow.feeds.delete(feed('interval'))
+  for (const params of [{}, { cron: 'never' }, { cron: '* * * * *', maxTriggers: 3, stopDate: soon }]) {
+    const { error } = await fails(502, ow.feeds.create({ ...feed('alarm'), params }))
+    assert.equal(error.response.success, false)
+    assert.ok(error.response.result.error, JSON.stringify(error.response))
+  }
+  await ow.rules.delete('clock-rule')
+  await ow.triggers.delete('clock')
+  await ow.actions.delete('on-clock')
+})
