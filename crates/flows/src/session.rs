@@ -38,8 +38,9 @@ pub(crate) struct Session<'a> {
     steps: Vec<InvocationId>,
     run_ms: u64,
     memory_bytes: u64,
+    answered: bool,
     /// Held until the answer is made, or the run is given up.
-    _kept: Kept,
+    kept: Kept,
 }
 
 impl<'a> Session<'a> {
@@ -52,8 +53,18 @@ impl<'a> Session<'a> {
     ) -> Result<Self, Error> {
         let began = Instant::now();
         let kept = flows.ports.journal.begin(entry(run.called, run.headers)).await?;
-        let (steps, run_ms, memory_bytes) = (Vec::new(), 0, 0);
-        Ok(Self { flows, run, counts, within, began, steps, run_ms, memory_bytes, _kept: kept })
+        Ok(Self {
+            flows,
+            run,
+            counts,
+            within,
+            began,
+            steps: Vec::new(),
+            run_ms: 0,
+            memory_bytes: 0,
+            answered: false,
+            kept,
+        })
     }
 
     /// Calls a step and reads what it answers.
@@ -134,7 +145,8 @@ impl<'a> Session<'a> {
     }
 
     /// The flow's answer.
-    pub(crate) fn answer(self, ended: Ended) -> Response<Body> {
+    pub(crate) fn answer(mut self, ended: Ended) -> Response<Body> {
+        self.answered = true;
         let details = json!({
             "components": components(&self.steps),
             "duration_ms": self.run_ms,
@@ -144,6 +156,16 @@ impl<'a> Session<'a> {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response.extensions_mut().insert(Remarks { outcome: Some(ended.outcome), details });
         response
+    }
+}
+
+/// Dropped in the middle, a run ends there: the step that is being called is given up as any call is that nobody
+/// waits for any more, and no further one is made.
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.kept.given_up(std::mem::take(&mut self.steps));
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 use xebec_core::{
-    Error,
+    Error, InvocationId,
     document::{Expect, Write},
+    record::InvocationRecord,
 };
 
 /// The longest pause between two looks for a record.
@@ -66,9 +67,7 @@ impl Shared {
         let mut at = 0;
         while at < batch.0.len() {
             match self.has_record(&batch.0[at]).await {
-                Ok(true) => {
-                    closed.push(at);
-                }
+                Ok(true) => closed.push(at),
                 Ok(false) => {}
                 Err(error) => {
                     tracing::warn!(%error, "the journal of flows cannot read records");
@@ -95,16 +94,28 @@ impl Shared {
     /// Whether a run that is over has its record. One that never comes – there were too many to be written – is
     /// made here: a call that was accepted must be found.
     async fn has_record(&self, over: &Over) -> Result<bool, Error> {
-        if self.records.get(&over.entry.id).await?.is_some() {
+        if let Some(record) = self.records.get(&over.entry.id).await? {
+            self.name_steps(record, &over.given_up).await?;
             return Ok(true);
         }
         if over.since.elapsed() < self.options.patience {
             return Ok(false);
         }
-        let record =
-            interrupted::record(&over.entry, "its record was lost: it may have run or not", Vec::new());
+        let why = "its record was lost: it may have run or not";
+        let record = interrupted::record(&over.entry, why, &over.given_up);
         self.records.append(vec![record]).await?;
         Ok(true)
+    }
+
+    /// A run that was given up – its time was up, its caller went away, the server stops – has the record that
+    /// the engine made, which cannot know its steps.
+    async fn name_steps(&self, mut record: InvocationRecord, steps: &[InvocationId]) -> Result<(), Error> {
+        let Some(noted) = record.noted.as_mut().filter(|_| !steps.is_empty()) else { return Ok(()) };
+        if noted.details.get("components").is_some() {
+            return Ok(());
+        }
+        interrupted::with_components(&mut noted.details, steps);
+        self.records.append(vec![record]).await
     }
 }
 

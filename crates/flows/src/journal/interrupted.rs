@@ -72,7 +72,7 @@ impl Journal {
             return Ok(());
         }
         let steps = self.steps_with_records(entry.id).await?;
-        records.append(vec![record(&entry, &sentence(steps.len()), steps)]).await?;
+        records.append(vec![record(&entry, &sentence(steps.len()), &steps)]).await?;
         found.ended += 1;
         Ok(())
     }
@@ -104,11 +104,11 @@ fn sentence(steps: usize) -> String {
 }
 
 /// The record of a run that was not recorded by who ran it.
-pub(super) fn record(entry: &Entry, why: &str, steps: Vec<InvocationId>) -> InvocationRecord {
+pub(super) fn record(entry: &Entry, why: &str, steps: &[InvocationId]) -> InvocationRecord {
     let noted = entry.note.as_deref().map(|note| {
         let mut noted = Noted::from(note.clone());
         if !steps.is_empty() {
-            with_components(&mut noted.details, &steps);
+            with_components(&mut noted.details, steps);
         }
         Box::new(noted)
     });
@@ -129,7 +129,8 @@ pub(super) fn record(entry: &Entry, why: &str, steps: Vec<InvocationId>) -> Invo
     }
 }
 
-fn with_components(details: &mut Value, steps: &[InvocationId]) {
+/// Names a run's steps, as the answer of a flow does.
+pub(super) fn with_components(details: &mut Value, steps: &[InvocationId]) {
     if details.is_null() {
         *details = Value::Object(serde_json::Map::new());
     }

@@ -102,10 +102,13 @@ struct State {
 struct Held {
     entry: Arc<Entry>,
     by: usize,
+    given_up: Vec<InvocationId>,
 }
 
 struct Over {
     entry: Arc<Entry>,
+    /// The steps of a run that was given up: its record, which others made, does not name them yet.
+    given_up: Vec<InvocationId>,
     since: Instant,
     /// When to look for its record again, and how long to wait after that.
     due: Instant,
@@ -168,7 +171,7 @@ impl Shared {
         if let Some(held) = state.held.get_mut(&entry.id) {
             held.by += 1;
         } else if state.runs() < self.options.runs {
-            state.held.insert(entry.id, Held { entry: entry.clone(), by: 1 });
+            state.held.insert(entry.id, Held { entry: entry.clone(), by: 1, given_up: Vec::new() });
         } else {
             let message = format!("{} runs of flows are in progress", self.options.runs);
             return Err(Error::new(ErrorKind::Unavailable, "XB2020", message)
@@ -186,7 +189,8 @@ impl Shared {
         }
         if let Some(held) = state.held.remove(id) {
             let (since, pause) = (Instant::now(), self.options.every);
-            state.over.push(Over { entry: held.entry, since, due: since, pause });
+            let Held { entry, given_up, .. } = held;
+            state.over.push(Over { entry, given_up, since, due: since, pause });
             drop(state);
             self.over.notify_one();
         }
@@ -198,6 +202,15 @@ impl Shared {
 pub struct Kept {
     id: InvocationId,
     journal: Arc<Shared>,
+}
+
+impl Kept {
+    /// The run ends here without an answer that names its steps.
+    pub(crate) fn given_up(&self, steps: Vec<InvocationId>) {
+        if let Some(held) = self.journal.state.lock().held.get_mut(&self.id) {
+            held.given_up = steps;
+        }
+    }
 }
 
 impl std::fmt::Debug for Kept {
