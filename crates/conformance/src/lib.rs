@@ -119,6 +119,9 @@ macro_rules! records_suite {
     ($open:path) => {
         $crate::cases! { records, $open,
             keeps_records_whole
+            keeps_what_was_noted
+            finds_what_was_filed
+            skips_the_first_of_a_list
             answers_every_filter
             pages_without_gaps_or_repeats
             refuses_what_it_cannot_know

@@ -9,7 +9,7 @@ use xebec_core::{
     message::{Call, Payload},
     outcome::{FunctionFault, PlatformFault},
     ports::records::{Records, Retention},
-    record::{InvocationRecord, KeptRequest, RecordQuery},
+    record::{Filed, InvocationRecord, KeptRequest, Noted, RecordQuery},
 };
 
 fn function(tenant: &str, name: &str) -> FunctionKey {
@@ -33,6 +33,18 @@ fn record(tenant: &str, name: &str, seconds_ago: i64, outcome: Outcome) -> Invoc
         attempt: 0,
         noted: None,
     }
+}
+
+/// What a door noted of it: filed for a tenant under a name, a part of a call, with this answer.
+fn noted(
+    filed: Option<(&str, &str)>,
+    cause: Option<InvocationId>,
+    answer: &'static [u8],
+) -> Option<Box<Noted>> {
+    let filed = filed.map(|(tenant, name)| Filed { tenant: Tenant::new(tenant), name: name.into() });
+    let details =
+        serde_json::json!({"kind": "nodejs:20", "path": "red/\"é\"", "limits": {"logs": 10}, "none": null});
+    Some(Box::new(Noted { filed, cause, details, answer: bytes::Bytes::from_static(answer) }))
 }
 
 /// 120 records of four functions of two tenants, a second apart, of three outcomes; oldest first.
@@ -65,13 +77,133 @@ pub async fn keeps_records_whole(records: &dyn Records) {
     bare.message = Some("no such function: \"f\" — é".to_owned());
     let mut full = record("blue", "g", 3, Outcome::FunctionError(FunctionFault::Timeout(Clock::Start)));
     full.attempt = 7;
+    full.timing.init_us = 4;
+    full.noted = noted(Some(("blue", "pkg/g")), Some(InvocationId::new()), b"{\"a\":1}\0\xff");
     records.append(vec![bare.clone(), full.clone()]).await.unwrap();
     records.append(Vec::new()).await.unwrap();
     assert_eq!(records.get(&bare.id).await.unwrap(), Some(bare.clone()));
     assert_eq!(records.get(&full.id).await.unwrap(), Some(full.clone()));
     assert_eq!(records.get(&InvocationId::new()).await.unwrap(), None);
     let page = records.query(&RecordQuery::default()).await.unwrap();
-    assert_eq!((page.records, page.cursor), (vec![full.clone(), bare], None));
+    let without = full.clone().without_answer();
+    assert!(without != full, "answers are left out where nobody asks for them");
+    assert_eq!((page.records, page.cursor), (vec![without, bare.clone()], None));
+    let query = RecordQuery { answers: true, ..RecordQuery::default() };
+    assert_eq!(records.query(&query).await.unwrap().records, [full, bare]);
+}
+
+/// Whatever part of a note there is comes back.
+pub async fn keeps_what_was_noted(records: &dyn Records) {
+    let cause = InvocationId::new();
+    let mut details = noted(None, None, b"");
+    let mut answer = noted(None, None, b"x");
+    if let (Some(details), Some(answer)) = (&mut details, &mut answer) {
+        details.details = serde_json::json!({});
+        answer.details = serde_json::Value::Null;
+    }
+    let list = Noted { filed: Some(Filed { tenant: Tenant::new("t"), name: "".into() }), ..Noted::default() };
+    let part = Noted { cause: Some(cause), ..Noted::default() };
+    let notes = [details, answer, Some(Box::new(list)), Some(Box::new(part)), None];
+    let all: Vec<_> = notes
+        .into_iter()
+        .map(|noted| InvocationRecord { noted, ..record("red", "f", 9, Outcome::Success) })
+        .collect();
+    records.append(all.clone()).await.unwrap();
+    for record in all {
+        assert_eq!(records.get(&record.id).await.unwrap(), Some(record));
+    }
+}
+
+/// The lists that doors file records in, beside their functions; and the parts of a call.
+pub async fn finds_what_was_filed(records: &dyn Records) {
+    let [first, second] = [InvocationId::new(), InvocationId::new()];
+    let filings = [None, Some(("ann", "f")), Some(("ann", "pkg/f")), Some(("bob", "f")), Some(("blue", "g"))];
+    let causes = [None, Some(first), Some(second)];
+    let mut all = filled(records).await;
+    for (index, record) in all.iter_mut().enumerate() {
+        if let (filed, cause) = (filings[index % 5], causes[index % 3])
+            && (filed.is_some() || cause.is_some())
+        {
+            record.noted = noted(filed, cause, b"answer");
+        }
+    }
+    // Second records of the same calls: what was noted of the later one counts.
+    records.append(all.clone()).await.unwrap();
+    let lists = [
+        (None, None),
+        (Some("ann"), None),
+        (Some("ann"), Some("f")),
+        (Some("ann"), Some("g")),
+        (Some("blue"), Some("g")),
+        (Some("red"), None),
+        (Some("nobody"), Some("f")),
+    ];
+    let functions = [None, Some(function("red", "f")), Some(function("red", "h"))];
+    for (filed_for, filed_as) in lists {
+        for cause in [None, Some(first), Some(InvocationId::new())] {
+            for function in &functions {
+                for outcome in [None, Some("success"), Some("timeout")] {
+                    for since in [None, Some(all[50].received)] {
+                        let query = RecordQuery {
+                            filed_for: filed_for.map(Tenant::new),
+                            filed_as: filed_as.map(Into::into),
+                            cause,
+                            function: function.clone(),
+                            outcome: outcome.map(str::to_owned),
+                            since,
+                            limit: Some(1000),
+                            ..RecordQuery::default()
+                        };
+                        let filed = |record: &InvocationRecord| {
+                            record.noted.as_ref().and_then(|noted| noted.filed.clone())
+                        };
+                        let matches = |record: &&InvocationRecord| {
+                            let noted_cause = record.noted.as_ref().and_then(|noted| noted.cause);
+                            filed_for.is_none_or(|wanted| {
+                                filed(record).is_some_and(|filed| filed.tenant.as_str() == wanted)
+                            }) && filed_as
+                                .is_none_or(|wanted| filed(record).is_some_and(|filed| filed.name == wanted))
+                                && cause.is_none_or(|cause| noted_cause == Some(cause))
+                                && function.as_ref().is_none_or(|function| *function == record.function)
+                                && outcome.is_none_or(|outcome| outcome == record.outcome.name())
+                                && since.is_none_or(|since| record.received >= since)
+                        };
+                        let wanted: Vec<_> = all.iter().rev().filter(matches).cloned().collect();
+                        assert!(wanted.iter().all(|record| query.matches(record)), "{query:?}");
+                        assert_eq!(records.count(&query).await.unwrap(), wanted.len() as u64, "{query:?}");
+                        let with = RecordQuery { answers: true, ..query.clone() };
+                        assert_eq!(records.query(&with).await.unwrap().records, wanted, "{query:?}");
+                        let wanted: Vec<_> =
+                            wanted.into_iter().map(InvocationRecord::without_answer).collect();
+                        assert_eq!(records.query(&query).await.unwrap().records, wanted, "{query:?}");
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(records.trim(&Retention { entries: 0, ..forever() }).await.unwrap(), 120);
+    let ann = RecordQuery { filed_for: Some(Tenant::new("ann")), ..RecordQuery::default() };
+    assert_eq!(records.count(&ann).await.unwrap(), 0);
+    records.append(all[..2].to_vec()).await.unwrap();
+    assert_eq!(records.count(&ann).await.unwrap(), 1, "names come again when their records do");
+}
+
+/// So many are left out at the beginning, and the next page goes on behind them.
+pub async fn skips_the_first_of_a_list(records: &dyn Records) {
+    let all = filled(records).await;
+    let newest_first: Vec<_> = all.iter().rev().map(|record| record.id).collect();
+    for skip in [0, 1, 100, 119, 120, 1000, u64::MAX] {
+        let query = RecordQuery { skip, limit: Some(15), ..RecordQuery::default() };
+        let page = records.query(&query).await.unwrap();
+        let ids: Vec<_> = page.records.iter().map(|record| record.id).collect();
+        let rest = newest_first.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX));
+        assert_eq!(ids, rest.clone().take(15).copied().collect::<Vec<_>>(), "{skip}");
+        assert_eq!(records.count(&query).await.unwrap(), 120, "counts leave none out");
+        let Some(cursor) = page.cursor else { continue };
+        let next = records.query(&RecordQuery { cursor: Some(cursor), ..query }).await.unwrap();
+        let ids: Vec<_> = next.records.iter().map(|record| record.id).collect();
+        assert_eq!(ids, rest.skip(15).take(15).copied().collect::<Vec<_>>(), "{skip}");
+    }
 }
 
 /// All attempts of a call have one id: the later one counts, wherever it is looked for.
@@ -230,6 +362,8 @@ pub async fn refuses_what_it_cannot_know(records: &dyn Records) {
     let query = RecordQuery { outcome: Some("sunshine".to_owned()), ..RecordQuery::default() };
     assert_eq!(records.query(&query).await.unwrap_err().code, "XB4015");
     assert_eq!(records.count(&query).await.unwrap_err().code, "XB4015");
+    let query = RecordQuery { filed_as: Some("f".into()), ..RecordQuery::default() };
+    assert_eq!(records.query(&query).await.unwrap_err().code, "XB1009", "a list without its tenant");
 }
 
 /// Oldest first, to either bound.
@@ -251,12 +385,15 @@ pub async fn trims_by_age_and_number(records: &dyn Records) {
     assert_eq!(records.get(&all[0].id).await.unwrap().as_ref(), Some(&all[0]));
 }
 
-/// Oldest first, until what is kept takes about as many bytes as it may: messages and requests count.
+/// Oldest first, until what is kept takes about as many bytes as it may: messages, requests and answers count.
 pub async fn trims_by_bytes(records: &dyn Records) {
     let all: Vec<_> = (0..200)
         .map(|index| {
             let mut record = record("red", "f", 1000 - index, Outcome::ApplicationError);
             record.message = Some("x".repeat(2000));
+            if (25..50).contains(&index) {
+                record.noted = noted(None, None, &[b'x'; 10_000]);
+            }
             record
         })
         .collect();
@@ -269,7 +406,7 @@ pub async fn trims_by_bytes(records: &dyn Records) {
             body: Payload::Inline(bytes::Bytes::from(vec![b'x'; 10_000])),
         },
     };
-    let requests = all[..50].iter().map(large).collect();
+    let requests = all[..25].iter().map(large).collect();
     records.append_with_requests(all.clone(), requests).await.unwrap();
     let keep = |bytes| Retention { bytes, ..forever() };
     assert_eq!(records.trim(&keep(2_000_000)).await.unwrap(), 0);

@@ -19,8 +19,8 @@ pub struct Limits {
     pub concurrency: u32,
     /// The largest request body, in bytes; past it: 413.
     pub request_bytes: u64,
-    /// What is kept of the lines that one call prints, in bytes; `None`: all, as long as they do not come too
-    /// fast.
+    /// What is kept of the lines that one call prints, in bytes, and then [`crate::log::CUT_OFF`]; 0: nothing at
+    /// all; `None`: all, as long as they do not come too fast.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_bytes: Option<u64>,
     /// The four clocks.

@@ -62,6 +62,10 @@ pub struct Message {
     /// In place of the function's own policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guarantee: Option<Guarantee>,
+    /// In place of the function's own policy: whether it is kept where it finally failed. What was promised when
+    /// it was accepted holds also once the function is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<bool>,
     /// Where the result goes, beside what the function's policy says.
     #[serde(default, skip_serializing_if = "Destinations::is_empty")]
     pub destinations: Destinations,
@@ -101,6 +105,7 @@ impl Message {
             idempotency: None,
             retry: None,
             guarantee: None,
+            dead_letters: None,
             destinations: Destinations::default(),
             hops: 0,
             source: Source::Call,

@@ -47,6 +47,17 @@ pub struct InvocationRecord {
     pub noted: Option<Box<Noted>>,
 }
 
+impl InvocationRecord {
+    /// It without what was kept of the answer.
+    #[must_use]
+    pub fn without_answer(mut self) -> Self {
+        if let Some(noted) = &mut self.noted {
+            noted.answer = Bytes::new();
+        }
+        self
+    }
+}
+
 /// What a door wants kept with the record of a call.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -132,7 +143,7 @@ pub struct RecordQuery {
     pub filed_as: Option<CompactString>,
     /// Parts of this call.
     pub cause: Option<InvocationId>,
-    /// With what was kept of the answers; they are left out otherwise.
+    /// With what was kept of the answers; they are left out otherwise. A page of large ones may end earlier.
     pub answers: bool,
     /// Not the first so many; goes without a cursor.
     pub skip: u64,

@@ -11,7 +11,7 @@ use xebec_core::{
     auth::Principal,
     message::{Call, Source},
     outcome::{FunctionFault, PlatformFault},
-    record::Note,
+    record::{Note, Remarks},
     rules::{
         hops,
         retry::{Ending, History},
@@ -137,12 +137,16 @@ async fn make(shared: &Shared, plan: Plan<'_>, request: Request<Body>) -> Attemp
     match read(body, plan.keep).await {
         Ok((body, truncated)) => {
             let status = head.status.as_u16();
-            let failed = head.status.is_server_error();
-            let outcome = if failed { Outcome::ApplicationError } else { Outcome::Success };
             let retry_after = headers::retry_after(&head.headers, shared.clock.now());
+            // What was said beside the answer is more than its status can say.
+            let said = head.extensions.get::<Remarks>().and_then(|remarks| remarks.outcome);
+            let (outcome, by_status, why) = match said {
+                Some(said) => (said, None, format!("the function ended in {said}")),
+                None => (by_status(head.status), Some(status), format!("the function answered {status}")),
+            };
             Attempt {
-                ending: Ending { outcome, status: Some(status), retry_after },
-                why: format!("the function answered {status}"),
+                ending: Ending { outcome, status: by_status, retry_after },
+                why,
                 answer: Some(Kept { status, headers: head.headers, body, truncated }),
                 took: began.elapsed(),
                 recorded: true,
@@ -156,6 +160,10 @@ async fn make(shared: &Shared, plan: Plan<'_>, request: Request<Body>) -> Attemp
             attempt
         }
     }
+}
+
+fn by_status(status: http::StatusCode) -> Outcome {
+    if status.is_server_error() { Outcome::ApplicationError } else { Outcome::Success }
 }
 
 fn request(plan: &Plan<'_>) -> Result<Request<Body>, String> {

@@ -40,6 +40,11 @@ impl<'a> Case<'a> {
         self.message.guarantee.unwrap_or(self.policy.guarantee)
     }
 
+    /// Whether it is kept where it finally failed.
+    pub(crate) fn keeps_dead_letter(&self) -> bool {
+        self.message.dead_letters.unwrap_or(self.policy.dead_letters)
+    }
+
     /// Whether its result goes anywhere.
     pub(crate) fn has_destinations(&self) -> bool {
         !self.message.destinations.is_empty() || !self.policy.destinations.is_empty()
@@ -83,6 +88,29 @@ pub(crate) async fn recorded(shared: &Shared, claim: ClaimId, case: Case<'_>, at
 
 /// What becomes of it where it may not begin.
 pub(crate) async fn unbegun(shared: &Shared, claim: ClaimId, case: Case<'_>, death: Death) {
+    let is_told = death == Death::Interrupted && has_its_record(shared, case).await;
+    never_again(shared, claim, case, death, is_told).await;
+}
+
+/// Whether what ran when the server ended has its record: it was through, or who keeps a journal of it has told
+/// more of it than is known here.
+async fn has_its_record(shared: &Shared, case: Case<'_>) -> bool {
+    let turned_away = |outcome| {
+        // It was, and waited on.
+        use PlatformFault::{Overloaded, Unavailable};
+        matches!(outcome, Outcome::PlatformError(Overloaded | Unavailable))
+    };
+    match shared.control.record(&case.message.id).await {
+        Ok(record) => record.is_some_and(|record| !turned_away(record.outcome)),
+        Err(error) => {
+            tracing::warn!(%error, id = %case.message.id, "whether a call has its record is not known");
+            false
+        }
+    }
+}
+
+/// It does not run any more; `is_told`: there is a record that says so.
+async fn never_again(shared: &Shared, claim: ClaimId, case: Case<'_>, death: Death, is_told: bool) {
     let (fault, why) = match death {
         Death::Expired => (PlatformFault::Overloaded, "it expired before its turn came"),
         Death::Interrupted => (
@@ -94,7 +122,9 @@ pub(crate) async fn unbegun(shared: &Shared, claim: ClaimId, case: Case<'_>, dea
         Death::Exhausted | Death::Failed => (PlatformFault::Internal, "it may not run again"),
     };
     let attempt = Attempt::platform(fault, why);
-    record(shared, case, &attempt).await;
+    if !is_told {
+        record(shared, case, &attempt).await;
+    }
     dead(shared, claim, case, &attempt, death, case.history).await;
 }
 
@@ -124,8 +154,9 @@ pub(crate) async fn cancelled(shared: &Shared, claim: ClaimId, case: Case<'_>) {
 /// had begun cannot be handed back.
 pub(crate) async fn hand_back(shared: &Shared, claim: ClaimId, case: Case<'_>, begun: bool) {
     if begun && case.guarantee() == Guarantee::AtMostOnce {
+        // Behind what the engine recorded of the call that was dropped.
         shared.flush_records().await;
-        return unbegun(shared, claim, case, Death::Interrupted).await;
+        return never_again(shared, claim, case, Death::Interrupted, false).await;
     }
     let due = case.message.due.min(shared.clock.now());
     let why = "the server stopped before it was through".to_owned();
@@ -161,14 +192,22 @@ pub(crate) async fn dead(
     let Some(then) = results(shared, case, attempt, Some(death)).await else {
         return lost(shared, case.message);
     };
-    let verdict = Verdict::Dead { death, history, why: shortened(&attempt.why) };
+    let kept = case.keeps_dead_letter();
+    let verdict = match kept {
+        true => Verdict::Dead { death, history, why: shortened(&attempt.why) },
+        false => Verdict::Over,
+    };
     if settle(shared, claim, case.message, verdict, then).await {
-        shared.metrics.dead(death);
+        if kept {
+            shared.metrics.dead(death);
+        } else {
+            shared.bodies.forget(&case.message.call.body).await;
+        }
         if matches!(case.message.source, Source::Result(_)) {
             shared.metrics.result(false);
         }
         let id = case.message.id;
-        tracing::debug!(%id, lane = %case.message.lane, %death, why = attempt.why, "dead letter");
+        tracing::debug!(%id, lane = %case.message.lane, %death, kept, why = attempt.why, "it finally failed");
     }
 }
 

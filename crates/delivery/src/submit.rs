@@ -110,6 +110,7 @@ pub(crate) async fn submit(shared: &Shared, submission: Submission) -> Result<Re
         idempotency,
         retry,
         guarantee,
+        dead_letters: (!policy.dead_letters).then_some(false),
         destinations,
         hops,
         source: submission.source,

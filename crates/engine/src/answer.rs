@@ -30,7 +30,7 @@ pub(crate) struct Deadline {
 /// Hands the answer's body on. What is at hand already ends the call here and now.
 pub(crate) fn follow(body: Body, mut flight: Flight, mut deadline: Deadline) -> Body {
     if let Some(bytes) = body.replay() {
-        flight.response_bytes = bytes.len() as u64;
+        flight.passed(&bytes);
         let outcome = flight.outcome();
         flight.finish(outcome, None);
         return body;
@@ -109,7 +109,9 @@ impl http_body::Body for Followed {
                 if Instant::now() >= this.deadline.at {
                     return this.time_is_up();
                 }
-                this.flight.response_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if let Some(data) = frame.data_ref() {
+                    this.flight.passed(data);
+                }
                 if this.body.is_end_stream() {
                     this.over = true;
                     this.finish_well();
@@ -141,7 +143,7 @@ impl http_body::Body for Followed {
 impl Drop for Followed {
     fn drop(&mut self) {
         // Servers stop asking once they have as many bytes as were promised, or were told that it is the end.
-        if self.body.is_end_stream() || self.expected == Some(self.flight.response_bytes) {
+        if self.body.is_end_stream() || self.expected == Some(self.flight.response_bytes()) {
             self.finish_well();
         }
         // Else the flight's own drop says that the caller went away.

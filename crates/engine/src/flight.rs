@@ -1,16 +1,17 @@
 //! A call on its way. However it ends – answered, failed, given up, dropped – it is recorded here, once.
 
 use crate::{
-    admit::Admitted, functions::Deployed, keep::Kept, pool::Instance, request::Sent, trace::CallTrace,
+    admit::Admitted, functions::Deployed, keep::Kept, note::Noting, pool::Instance, request::Sent,
+    trace::CallTrace,
 };
-use http::HeaderMap;
+use http::{HeaderMap, Response};
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 use tokio::time::Instant;
 use xebec_core::{
-    Digest, Invocation, InvocationId, InvokeError, Outcome,
+    Body, Digest, Invocation, InvocationId, InvokeError, Outcome,
     invocation::Timing,
     outcome::{FunctionFault, PlatformFault},
-    record::InvocationRecord,
+    record::{InvocationRecord, Remarks},
 };
 
 /// A call on its way.
@@ -29,7 +30,11 @@ pub(crate) struct Flight {
     pub(crate) request: Sent,
     /// Its request, where those are kept.
     pub(crate) kept: Option<Kept>,
-    pub(crate) response_bytes: u64,
+    response_bytes: u64,
+    /// What its door wants kept with its record.
+    noting: Option<Box<Noting>>,
+    /// How it ended, where that was said beside the answer.
+    said: Option<Outcome>,
     span: tracing::Span,
     /// Where it is traced.
     pub(crate) trace: Option<Box<CallTrace>>,
@@ -60,6 +65,8 @@ impl Flight {
             request: Sent::Known(0),
             kept: None,
             response_bytes: 0,
+            noting: Noting::of(call),
+            said: None,
             span,
             trace,
             over: false,
@@ -94,11 +101,35 @@ impl Flight {
     }
 
     /// The head of its answer is there.
-    pub(crate) fn answered(&mut self, status: u16) {
-        self.status = Some(status);
+    pub(crate) fn answered(&mut self, response: &Response<Body>) {
+        self.status = Some(response.status().as_u16());
+        if let Some(remarks) = response.extensions().get::<Remarks>() {
+            self.said = remarks.outcome;
+            if let Some(noting) = &mut self.noting {
+                noting.remark(remarks);
+            }
+        }
         if let Some(sent) = self.sent {
             self.timing.first_byte_us = micros(sent.elapsed());
         }
+    }
+
+    /// A piece of its answer passes.
+    pub(crate) fn passed(&mut self, piece: &[u8]) {
+        self.response_bytes += piece.len() as u64;
+        self.wrote(piece);
+    }
+
+    /// The function wrote this to its answer, which came to nothing.
+    pub(crate) fn wrote(&mut self, output: &[u8]) {
+        if let Some(noting) = &mut self.noting {
+            noting.keep(output);
+        }
+    }
+
+    /// Bytes of its answer so far.
+    pub(crate) fn response_bytes(&self) -> u64 {
+        self.response_bytes
     }
 
     /// Whether its caller waits for it.
@@ -111,10 +142,11 @@ impl Flight {
         self.sent.unwrap_or(self.entered)
     }
 
-    /// How an answer with its status ended that came whole.
+    /// How an answer ended that came whole: as was said beside it, else by its status.
     pub(crate) fn outcome(&self) -> Outcome {
-        match self.status {
-            Some(500..) => Outcome::ApplicationError,
+        match (self.said, self.status) {
+            (Some(said), _) => said,
+            (None, Some(500..)) => Outcome::ApplicationError,
             _ => Outcome::Success,
         }
     }
@@ -157,7 +189,7 @@ impl Flight {
             request_bytes: self.request.bytes(),
             response_bytes: self.response_bytes,
             attempt: self.attempt,
-            noted: None,
+            noted: self.noting.take().map(|noting| noting.noted()),
         };
         self.admitted.shared.recorder.record(record, self.kept.take().and_then(Kept::whole));
     }
@@ -182,6 +214,9 @@ impl Flight {
     pub(crate) fn fail(mut self, outcome: Outcome, message: impl Into<String>) -> Box<InvokeError> {
         let message = message.into();
         let mut error = InvokeError::new(self.id, outcome, message.clone());
+        if let Outcome::FunctionError(FunctionFault::Timeout(clock)) = outcome {
+            error.clock = Some(clock);
+        }
         if let (Outcome::FunctionError(_), Some(instance)) = (&outcome, &self.instance) {
             error.log_tail = instance.lines.tail();
         }

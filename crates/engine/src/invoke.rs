@@ -13,7 +13,6 @@ use crate::{
     trace,
 };
 use async_trait::async_trait;
-use http::Request;
 use rand::RngExt as _;
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -22,11 +21,14 @@ use std::{
 use tokio::time::Instant;
 use xebec_contracts::CallError;
 use xebec_core::{
-    Answer, Body, Digest, Error, ErrorKind, Invocation, InvokeError, Outcome,
+    Answer, Digest, Error, ErrorKind, Invocation, InvokeError, Outcome,
+    invocation::Called,
+    limits::Clock,
     outcome::{FunctionFault, PlatformFault},
     policy::Visibility,
     ports::invoker::Invoker,
     rules::hops,
+    workload::Workload,
 };
 
 /// Instances that may turn a call away, nothing sent yet, before the caller is told.
@@ -82,8 +84,7 @@ impl Engine {
                 return Err(flight.refuse(PlatformFault::NotFound, message));
             }
         };
-        let until = invocation.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        self.deliver(flight, revision, invocation.request, until).await
+        self.deliver(flight, revision, invocation).await
     }
 
     /// Brings the call to an instance, to another one where the first cannot take it after all.
@@ -91,10 +92,12 @@ impl Engine {
         &self,
         mut flight: Flight,
         revision: Digest,
-        mut request: Request<Body>,
-        until: Option<Instant>,
+        invocation: Invocation,
     ) -> Result<Answer, Box<InvokeError>> {
         flight.revision = Some(revision);
+        let until = invocation.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let Invocation { mut request, principal, note, .. } = invocation;
+        let mut called = Some((principal, note));
         let mut prepared = false;
         let mut attempt = 1;
         loop {
@@ -119,11 +122,17 @@ impl Engine {
                     return Err(flight.refuse(PlatformFault::TooLarge, message));
                 };
                 flight.request = sent;
+                if matches!(pool.revision.spec.workload, Workload::Builtin { .. })
+                    && let Some((principal, note)) = called.take()
+                {
+                    let function = flight.deployed.function.key.clone();
+                    request.extensions_mut().insert(Called { id: flight.id, function, principal, note });
+                }
                 prepared = true;
             }
             let function = &flight.deployed.function.key.name;
             let trace = flight.trace.as_mut().and_then(|trace| trace.waits(function));
-            let lease = match pool.acquire(until, trace).await {
+            let lease = match pool.acquire(flight.id, until, trace).await {
                 Ok(lease) => lease,
                 Err(NoSlot::Closed) => continue,
                 Err(none) => {
@@ -139,7 +148,7 @@ impl Engine {
             flight.begin(instance.clone(), cold, request.headers_mut());
             match send(&flight, &instance, slot, request, &limits.clocks, until).await {
                 Ok(head) => {
-                    flight.answered(head.response.status().as_u16());
+                    flight.answered(&head.response);
                     let (timing, id) = (flight.timing, instance.id.clone());
                     let response = head.response.map(|body| follow(body, flight, head.deadline));
                     return Ok(Answer { response, revision, instance: id, timing });
@@ -186,7 +195,9 @@ fn without_slot(flight: Flight, none: NoSlot) -> Box<InvokeError> {
         }
         NoSlot::Late(patience) => {
             let message = format!("no instance took the call within {patience:?}");
-            flight.refuse(PlatformFault::Overloaded, message)
+            let mut error = flight.refuse(PlatformFault::Overloaded, message);
+            error.clock = Some(Clock::Wait);
+            error
         }
         NoSlot::Failed(failure) => without_instance(flight, &failure),
         // Asked again by the caller of this.
@@ -194,7 +205,7 @@ fn without_slot(flight: Flight, none: NoSlot) -> Box<InvokeError> {
     }
 }
 
-fn without_instance(flight: Flight, failure: &Failure) -> Box<InvokeError> {
+fn without_instance(mut flight: Flight, failure: &Failure) -> Box<InvokeError> {
     let outcome = if failure.overloaded {
         Outcome::PlatformError(PlatformFault::Overloaded)
     } else {
@@ -205,14 +216,18 @@ fn without_instance(flight: Flight, failure: &Failure) -> Box<InvokeError> {
     } else {
         format!("the function could not be started: {}", failure.message)
     };
+    flight.wrote(&failure.output);
     let mut error = flight.fail(outcome, message);
+    error.output = failure.output.clone();
+    error.clock = failure.late.then_some(Clock::Start);
     error.log_tail.clone_from(&failure.tail);
     let soon = || failure.overloaded.then_some(Duration::from_secs(1));
     error.retry_after = failure.retry_after.or_else(soon);
     error
 }
 
-fn failed(flight: Flight, pool: &Pool, failed: CallError) -> Box<InvokeError> {
+fn failed(mut flight: Flight, pool: &Pool, failed: CallError) -> Box<InvokeError> {
+    flight.wrote(&failed.output);
     let mut error = flight.fail(failed.outcome, failed.message);
     error.output = failed.output;
     error.exit_code = failed.exit_code;

@@ -26,6 +26,7 @@ mod lines;
 mod log_hub;
 mod memory;
 mod metrics;
+mod note;
 mod options;
 mod pool;
 mod recorder;

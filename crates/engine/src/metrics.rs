@@ -196,7 +196,7 @@ impl Engine {
     }
 
     fn write_totals(&self, out: &mut String) {
-        let totals: [(&str, &str, &str, u64); 6] = [
+        let totals: [(&str, &str, &str, u64); 7] = [
             ("xebec_functions", "gauge", "Functions deployed.", self.functions.len() as u64),
             (
                 "xebec_records_dropped_total",
@@ -209,6 +209,12 @@ impl Engine {
                 "counter",
                 "Requests that were to be kept for a replay, and for which there was no room.",
                 self.shared.recorder.requests_dropped(),
+            ),
+            (
+                "xebec_kept_answers_dropped_total",
+                "counter",
+                "Answers that were to be kept with their records, and for which there was no room.",
+                self.shared.recorder.answers_dropped(),
             ),
             (
                 "xebec_log_lines_dropped_total",

@@ -1,6 +1,7 @@
 //! Records of invocations on their way to their port and to those who follow.
 
 use crate::batch::{Batch, Taken, Trimmed};
+use bytes::Bytes;
 use futures_util::{
     FutureExt as _, StreamExt as _,
     stream::{self, BoxStream},
@@ -27,16 +28,15 @@ const CHUNK: usize = 128;
 /// Chunks by which a follower may fall behind before it misses records.
 const FOLLOW_BOUND: usize = 128;
 
-/// Bytes of kept requests that may wait to be written; past it records come without them.
-const REQUEST_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of kept requests and answers that may wait to be written; past it records come without them.
+const KEPT_BYTES: u64 = 128 * 1024 * 1024;
 
-/// A record, and its call's request where that is kept.
-type Entry = (InvocationRecord, Option<Weighed>);
-
-/// A request that waits to be written.
-struct Weighed {
-    call: Box<Call>,
-    /// What it counts of [`REQUEST_BYTES`].
+/// A record that waits to be written.
+struct Entry {
+    record: InvocationRecord,
+    /// Its call's request, where that is kept.
+    request: Option<Box<Call>>,
+    /// What request and answer count of [`KEPT_BYTES`].
     bytes: u64,
 }
 
@@ -52,61 +52,75 @@ pub(crate) struct Recorder {
     batch: Arc<Batch<Entry>>,
     port: Arc<dyn Records>,
     followers: Arc<Followers>,
-    /// Bytes of kept requests that wait to be written.
-    request_bytes: Arc<AtomicU64>,
+    /// Bytes of kept requests and answers that wait to be written.
+    kept_bytes: Arc<AtomicU64>,
     /// Requests that were to be kept and were not.
     requests_dropped: AtomicU64,
+    /// Answers that were to be kept and were not.
+    answers_dropped: AtomicU64,
 }
 
 impl Recorder {
     pub(crate) fn new(port: Arc<dyn Records>, bound: usize) -> Self {
-        let (followers, request_bytes) = (Arc::new(Followers::new()), Arc::new(AtomicU64::new(0)));
-        let (to, told, written) = (port.clone(), followers.clone(), request_bytes.clone());
+        let (followers, kept_bytes) = (Arc::new(Followers::new()), Arc::new(AtomicU64::new(0)));
+        let (to, told, written) = (port.clone(), followers.clone(), kept_bytes.clone());
         let write = move |taken: Taken<Entry>| {
-            let (port, followers, request_bytes) = (to.clone(), told.clone(), written.clone());
+            let (port, followers, kept_bytes) = (to.clone(), told.clone(), written.clone());
             async move {
                 let mut requests = Vec::new();
                 let mut records = Vec::with_capacity(taken.entries.len());
-                let mut bytes = 0;
-                for (record, request) in taken.entries {
-                    if let Some(request) = request {
-                        bytes += request.bytes;
-                        requests.push(KeptRequest { id: record.id, call: *request.call });
+                let mut kept = 0;
+                for Entry { record, request, bytes } in taken.entries {
+                    kept += bytes;
+                    if let Some(call) = request {
+                        requests.push(KeptRequest { id: record.id, call: *call });
                     }
                     records.push(record);
                 }
                 followers.tell(&records, taken.dropped);
                 let written = port.append_with_requests(records, requests).await;
-                request_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                kept_bytes.fetch_sub(kept, Ordering::Relaxed);
                 written
             }
             .boxed()
         };
-        let batch = Batch::new(bound, Box::new(write));
-        Self { batch, port, followers, request_bytes, requests_dropped: AtomicU64::new(0) }
+        Self {
+            batch: Batch::new(bound, Box::new(write)),
+            port,
+            followers,
+            kept_bytes,
+            requests_dropped: AtomicU64::new(0),
+            answers_dropped: AtomicU64::new(0),
+        }
     }
 
     /// Takes a record, and its call's request if that is kept; they are written soon. Tells whether there was
     /// room for the record.
-    pub(crate) fn record(&self, record: InvocationRecord, request: Option<Call>) -> bool {
-        let request = request.and_then(|call| self.weigh(call));
-        let bytes = request.as_ref().map_or(0, |request| request.bytes);
-        let room = self.batch.push((record, request));
+    pub(crate) fn record(&self, mut record: InvocationRecord, request: Option<Call>) -> bool {
+        let mut bytes = 0;
+        let request = request.filter(|call| self.has_room(weight(call), &mut bytes, &self.requests_dropped));
+        if let Some(noted) = &mut record.noted
+            && !noted.answer.is_empty()
+            && !self.has_room(noted.answer.len() as u64, &mut bytes, &self.answers_dropped)
+        {
+            noted.answer = Bytes::new();
+        }
+        let room = self.batch.push(Entry { record, request: request.map(Box::new), bytes });
         if !room {
-            self.request_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.kept_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
         room
     }
 
-    /// Counts a request; `None` where there is no room for it.
-    fn weigh(&self, call: Call) -> Option<Weighed> {
-        let bytes = weight(&call);
-        if self.request_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= REQUEST_BYTES {
-            return Some(Weighed { call: Box::new(call), bytes });
+    /// Adds what shall be kept to what an entry has of it; where there is no room, counts that it is not.
+    fn has_room(&self, more: u64, of_entry: &mut u64, dropped: &AtomicU64) -> bool {
+        if self.kept_bytes.fetch_add(more, Ordering::Relaxed) + more <= KEPT_BYTES {
+            *of_entry += more;
+            return true;
         }
-        self.request_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.requests_dropped.fetch_add(1, Ordering::Relaxed);
-        None
+        self.kept_bytes.fetch_sub(more, Ordering::Relaxed);
+        dropped.fetch_add(1, Ordering::Relaxed);
+        false
     }
 
     /// Records that were not kept.
@@ -117,6 +131,11 @@ impl Recorder {
     /// Requests that were to be kept, and for which there was no room.
     pub(crate) fn requests_dropped(&self) -> u64 {
         self.requests_dropped.load(Ordering::Relaxed)
+    }
+
+    /// Answers that were to be kept, and for which there was no room.
+    pub(crate) fn answers_dropped(&self) -> u64 {
+        self.answers_dropped.load(Ordering::Relaxed)
     }
 
     /// Writes what waits.
@@ -217,7 +236,11 @@ fn following(
                     }
                     next = chunk.first + chunk.records.len() as u64;
                     let wanted = chunk.records.iter().filter(|record| query.matches(record));
-                    ready.extend(wanted.map(|record| Followed::Record(Box::new(record.clone()))));
+                    ready.extend(wanted.map(|record| {
+                        let record = record.clone();
+                        let record = if query.answers { record } else { record.without_answer() };
+                        Followed::Record(Box::new(record))
+                    }));
                 }
                 // The next chunk's number tells how many records that were.
                 Err(RecvError::Lagged(_)) => {}

@@ -29,6 +29,12 @@ enum Scope {
     All,
     Tenant,
     Function,
+    /// In any list of a tenant.
+    FiledFor,
+    /// In one list.
+    Filed,
+    /// Parts of a call.
+    Parts,
 }
 
 impl Filter {
@@ -39,7 +45,16 @@ impl Filter {
                     .with_hint(format!("one of {}", codes::names()))
             })
         };
+        if query.filed_as.is_some() && query.filed_for.is_none() {
+            let why = "under which name records are filed says nothing without for whom";
+            return Err(Error::invalid("XB1009", why));
+        }
         Ok(Self { outcome: query.outcome.as_ref().map(number).transpose()?, query: query.clone() })
+    }
+
+    /// Whether what was kept of answers is asked for.
+    pub(crate) fn with_answers(&self) -> bool {
+        self.query.answers
     }
 
     /// The selection; `None` where nothing can match, as nothing was ever recorded of that function or tenant.
@@ -65,6 +80,21 @@ impl Filter {
             selection.scope = Scope::Tenant;
             selection.term("tenant =", tenant);
         }
+        if let Some(tenant) = &query.filed_for {
+            let Some(tenant) = origins::tenant(connection, tenant)? else { return Ok(None) };
+            if let Some(name) = &query.filed_as {
+                let Some(list) = origins::list(connection, tenant, name)? else { return Ok(None) };
+                selection.scope = Scope::Filed;
+                selection.term("filed =", list);
+            } else {
+                selection.scope = Scope::FiledFor;
+                selection.term("filed_for =", tenant);
+            }
+        }
+        if let Some(cause) = query.cause {
+            selection.scope = Scope::Parts;
+            selection.term("cause =", cause.0.as_bytes().to_vec());
+        }
         if let Some(since) = query.since {
             selection.term("received >=", to_nanoseconds(since));
         }
@@ -75,15 +105,15 @@ impl Filter {
             selection.term("outcome =", outcome);
         }
         if let Some(attempt) = query.attempt {
-            selection.term("attempt >=", attempt.into());
+            selection.term("attempt >=", i64::from(attempt));
         }
         Ok(Some(selection))
     }
 }
 
 impl Selection {
-    fn term(&mut self, term: &str, value: i64) {
-        self.values.push(Value::from(value));
+    fn term(&mut self, term: &str, value: impl Into<Value>) {
+        self.values.push(value.into());
         self.terms.push(format!("{term} ?{}", self.values.len()));
     }
 
@@ -104,6 +134,9 @@ impl Selection {
     /// failures there are, would sometimes take another.
     pub(crate) fn source(&self) -> String {
         let index = match (self.scope, self.failures) {
+            (Scope::Parts, _) => "parts",
+            (Scope::Filed, _) => "filed",
+            (Scope::FiledFor, _) => "filed_for",
             // They are fewest of all.
             _ if self.retried => "retried",
             (Scope::All, false) => "records_by_time",

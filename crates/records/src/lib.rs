@@ -8,8 +8,10 @@ mod codes;
 mod filter;
 mod logs;
 mod origins;
+mod page;
 mod records;
 mod requests;
+mod rows;
 mod schema;
 
 pub use logs::{MAX_LINES, SqliteLogs};

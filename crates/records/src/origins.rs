@@ -2,10 +2,10 @@
 
 use compact_str::CompactString;
 use std::collections::HashMap;
-use xebec_core::{FunctionKey, Tenant};
+use xebec_core::{FunctionKey, Tenant, record::Filed};
 use xebec_sqlite::{
     Database, Fault, Job,
-    rusqlite::{self, Connection, OptionalExtension as _, Params},
+    rusqlite::{self, Connection, OptionalExtension as _, Params, Row},
 };
 
 /// How many orphans go at a time.
@@ -23,6 +23,14 @@ pub(crate) struct Function {
 pub(crate) struct Origins<'a> {
     functions: HashMap<&'a FunctionKey, Function>,
     instances: HashMap<&'a str, i64>,
+    lists: HashMap<(&'a Tenant, &'a str), List>,
+}
+
+/// A list's number and its tenant's.
+#[derive(Clone, Copy)]
+pub(crate) struct List {
+    pub(crate) id: i64,
+    pub(crate) tenant: i64,
 }
 
 impl<'a> Origins<'a> {
@@ -34,10 +42,7 @@ impl<'a> Origins<'a> {
         if let Some(known) = self.functions.get(key) {
             return Ok(*known);
         }
-        let tenant = match tenant(connection, &key.tenant)? {
-            Some(tenant) => tenant,
-            None => insert(connection, "INSERT INTO tenants (name) VALUES (?1)", [key.tenant.as_str()])?,
-        };
+        let tenant = tenant_or_new(connection, &key.tenant)?;
         let id = match function_of(connection, tenant, key)? {
             Some(id) => id,
             None => insert(
@@ -61,6 +66,31 @@ impl<'a> Origins<'a> {
         };
         self.instances.insert(name, id);
         Ok(id)
+    }
+
+    pub(crate) fn list(&mut self, connection: &Connection, filed: &'a Filed) -> Result<List, Fault> {
+        let key = (&filed.tenant, filed.name.as_str());
+        if let Some(known) = self.lists.get(&key) {
+            return Ok(*known);
+        }
+        let tenant = tenant_or_new(connection, &filed.tenant)?;
+        let id = match list(connection, tenant, &filed.name)? {
+            Some(id) => id,
+            None => {
+                let sql = "INSERT INTO lists (tenant, name) VALUES (?1, ?2)";
+                insert(connection, sql, (tenant, filed.name.as_str()))?
+            }
+        };
+        let list = List { id, tenant };
+        self.lists.insert(key, list);
+        Ok(list)
+    }
+}
+
+fn tenant_or_new(connection: &Connection, name: &Tenant) -> Result<i64, Fault> {
+    match tenant(connection, name)? {
+        Some(tenant) => Ok(tenant),
+        None => insert(connection, "INSERT INTO tenants (name) VALUES (?1)", [name.as_str()]),
     }
 }
 
@@ -93,6 +123,11 @@ fn function_of(connection: &Connection, tenant: i64, key: &FunctionKey) -> Resul
     )
 }
 
+/// The number of a tenant's list, if it has one.
+pub(crate) fn list(connection: &Connection, tenant: i64, name: &str) -> Result<Option<i64>, Fault> {
+    find(connection, "SELECT id FROM lists WHERE tenant = ?1 AND name = ?2", (tenant, name))
+}
+
 /// An instance's number, if it has one.
 pub(crate) fn instance(connection: &Connection, name: &str) -> Result<Option<i64>, Fault> {
     find(connection, "SELECT id FROM instances WHERE name = ?1", [name])
@@ -103,9 +138,24 @@ pub(crate) fn instance(connection: &Connection, name: &str) -> Result<Option<i64
 pub(crate) struct Names {
     functions: HashMap<i64, FunctionKey>,
     instances: HashMap<i64, String>,
+    lists: HashMap<i64, Filed>,
 }
 
 impl Names {
+    pub(crate) fn list(&mut self, connection: &Connection, id: i64) -> Result<Filed, Fault> {
+        if let Some(known) = self.lists.get(&id) {
+            return Ok(known.clone());
+        }
+        let filed = connection
+            .prepare_cached(
+                "SELECT tenants.name, lists.name FROM lists
+                 JOIN tenants ON tenants.id = lists.tenant WHERE lists.id = ?1",
+            )?
+            .query_row([id], |row| Ok(Filed { tenant: Tenant::new(text(row, 0)?), name: text(row, 1)? }))?;
+        self.lists.insert(id, filed.clone());
+        Ok(filed)
+    }
+
     pub(crate) fn function(&mut self, connection: &Connection, id: i64) -> Result<FunctionKey, Fault> {
         if let Some(known) = self.functions.get(&id) {
             return Ok(known.clone());
@@ -116,9 +166,11 @@ impl Names {
                  JOIN tenants ON tenants.id = functions.tenant WHERE functions.id = ?1",
             )?
             .query_row([id], |row| {
-                let text =
-                    |column| -> rusqlite::Result<CompactString> { Ok(row.get_ref(column)?.as_str()?.into()) };
-                Ok(FunctionKey { tenant: Tenant::new(text(0)?), door: text(1)?, name: text(2)? })
+                Ok(FunctionKey {
+                    tenant: Tenant::new(text(row, 0)?),
+                    door: text(row, 1)?,
+                    name: text(row, 2)?,
+                })
             })?;
         self.functions.insert(id, key.clone());
         Ok(key)
@@ -136,15 +188,24 @@ impl Names {
     }
 }
 
+fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<CompactString> {
+    Ok(row.get_ref(column)?.as_str()?.into())
+}
+
 /// Names that nothing refers to any more: the table, and what makes one an orphan.
-const ORPHANS: [(&str, &str); 3] = [
+const ORPHANS: [(&str, &str); 4] = [
     ("instances", "NOT EXISTS (SELECT 1 FROM logs WHERE instance = instances.id)"),
     (
         "functions",
         "NOT EXISTS (SELECT 1 FROM records WHERE function = functions.id)
          AND NOT EXISTS (SELECT 1 FROM logs WHERE function = functions.id)",
     ),
-    ("tenants", "NOT EXISTS (SELECT 1 FROM functions WHERE tenant = tenants.id)"),
+    ("lists", "NOT EXISTS (SELECT 1 FROM records WHERE filed = lists.id)"),
+    (
+        "tenants",
+        "NOT EXISTS (SELECT 1 FROM functions WHERE tenant = tenants.id)
+         AND NOT EXISTS (SELECT 1 FROM lists WHERE tenant = tenants.id)",
+    ),
 ];
 
 /// Deletes names that nothing refers to any more.

@@ -10,7 +10,7 @@ use xebec_core::{
     log::{LogLine, LogQuery, LogStream},
     outcome::FunctionFault,
     ports::records::{Logs as _, Records as _, Retention},
-    record::{InvocationRecord, RecordQuery},
+    record::{Filed, InvocationRecord, Noted, RecordQuery},
 };
 
 fn function(number: usize) -> FunctionKey {
@@ -38,6 +38,18 @@ fn record(index: usize, functions: usize, received: Timestamp) -> InvocationReco
         attempt: if index.is_multiple_of(1001) || index == 7 { 2 } else { 0 },
         noted: None,
     }
+}
+
+/// The same as a door keeps it that files it in a list of its own, among them parts of the call before.
+fn noted(record: InvocationRecord, before: Option<InvocationId>) -> InvocationRecord {
+    let tenant = record.function.tenant.clone();
+    let filed = Some(Filed { tenant, name: format!("pkg/{}", record.function.name).into() });
+    let details = serde_json::json!({
+        "subject": "someone", "path": "namespace/pkg/name", "kind": "nodejs:20", "version": "0.0.1",
+        "limits": {"timeout": 60000, "memory": 256, "logs": 10, "concurrency": 1}, "annotations": [],
+    });
+    let answer = format!("{{\"result\": \"{}\"}}", "x".repeat(200)).into();
+    InvocationRecord { noted: Some(Box::new(Noted { filed, cause: before, details, answer })), ..record }
 }
 
 /// The questions that the console and the command line ask, and how many answers they have.
@@ -73,32 +85,66 @@ fn questions(since: Timestamp, until: Timestamp) -> Vec<(&'static str, RecordQue
     ]
 }
 
+/// The questions of doors that file records in lists.
+fn questions_of_lists(since: Timestamp, cause: InvocationId) -> Vec<(&'static str, RecordQuery)> {
+    let list = |number: usize| {
+        let function = function(number);
+        RecordQuery {
+            filed_for: Some(function.tenant),
+            filed_as: Some(format!("pkg/{}", function.name).into()),
+            limit: Some(200),
+            ..RecordQuery::default()
+        }
+    };
+    let since = Some(since);
+    vec![
+        ("of a busy list, since", RecordQuery { since, ..list(0) }),
+        ("of a busy list, since, with answers", RecordQuery { since, answers: true, ..list(0) }),
+        ("of a busy list, after a thousand", RecordQuery { since, skip: 1000, ..list(0) }),
+        ("of a quiet list", list(7)),
+        ("of a tenant's lists, since", RecordQuery { since, filed_as: None, ..list(1) }),
+        ("parts of a call", RecordQuery { cause: Some(cause), ..list(7) }),
+    ]
+}
+
 /// Small, so that it runs everywhere; the figures are those of the measurement below.
 #[tokio::test]
 async fn questions_are_answered_by_indexes() {
-    measure(20_000, Duration::from_secs(2)).await;
+    measure(20_000, Duration::from_secs(2), false).await;
+    measure(20_000, Duration::from_secs(2), true).await;
 }
 
 #[tokio::test]
 #[ignore = "a measurement of a million records: cargo test --release -p xebec-records -- --ignored --nocapture"]
 async fn a_million_records() {
-    measure(1_000_000, Duration::from_millis(50)).await;
+    measure(1_000_000, Duration::from_millis(50), false).await;
 }
 
-async fn measure(total: usize, bar: Duration) {
+#[tokio::test]
+#[ignore = "a measurement of a million records: cargo test --release -p xebec-records -- --ignored --nocapture"]
+async fn a_million_records_in_lists() {
+    measure(1_000_000, Duration::from_millis(50), true).await;
+}
+
+async fn measure(total: usize, bar: Duration, in_lists: bool) {
     let directory = tempfile::tempdir().unwrap();
     let (records, _) = xebec_records::open(directory.path()).unwrap();
     let start = Timestamp::now() - SignedDuration::from_hours(24);
     let at = |index: usize| start + SignedDuration::from_micros(index as i64 * 80_000);
+    let cause = InvocationId::new();
+    let make = |index: &usize| match record(*index, 1000, at(*index)) {
+        plain if !in_lists => plain,
+        record => noted(record, (*index == 1007).then_some(cause)),
+    };
     let began = Instant::now();
     for batch in (0..total).collect::<Vec<_>>().chunks(500) {
-        let batch = batch.iter().map(|index| record(*index, 1000, at(*index))).collect();
-        records.append(batch).await.unwrap();
+        records.append(batch.iter().map(make).collect()).await.unwrap();
     }
     let rate = total as f64 / began.elapsed().as_secs_f64();
     let (since, until) = (at(total / 2), at(total / 2 + total / 10));
     let mut slow = Vec::new();
-    for (name, query) in questions(since, until) {
+    let lists = if in_lists { questions_of_lists(since, cause) } else { Vec::new() };
+    for (name, query) in questions(since, until).into_iter().chain(lists) {
         // The second time, as the first may read from a cold disk.
         let mut took = Duration::ZERO;
         let mut found = 0;

@@ -235,8 +235,8 @@ pub trait LineSink: Send + Sync {
     /// One line without its end.
     fn line(&self, stream: LogStream, text: &str);
 
-    /// From now on, lines that are `mark` and nothing else are not kept; `told` is called for each, in its turn
-    /// among the lines of its stream. What is printed before the instance's first call belongs to that call, and
+    /// From now on a line ends where `mark` does: `told` is called for it, in its turn among the lines of its
+    /// stream, and what stands before the mark, if anything, is kept as a line. What is printed before the instance's first call belongs to that call, and
     /// what is printed between two calls to the one before. Set once; a sink without calls ignores it.
     fn watch_for(&self, _mark: &'static str, _told: Box<dyn Fn(LogStream) + Send + Sync>) {}
 }

@@ -83,7 +83,10 @@ fn new_instance(pool: &Arc<Pool>, number: u64) -> Instance {
     let fit = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     let name: String = pool.key.name.chars().take(40).map(fit).collect();
     let id = InstanceId(format!("{name}-{:010x}", rand::rng().random::<u64>() >> 24).into());
-    let lines = InstanceLines::new(pool.shared.clone(), pool.key.clone(), id.to_string());
+    let lines = {
+        let log_bytes = pool.revision.spec.limits.log_bytes;
+        InstanceLines::new(pool.shared.clone(), pool.key.clone(), id.to_string(), log_bytes)
+    };
     Instance::new(id, number, pool.clone(), Arc::new(lines))
 }
 
@@ -206,6 +209,7 @@ fn fail(pool: &Arc<Pool>, instance: &Arc<Instance>, why: StartError) {
     let StartError { message, output, late } = why;
     let failed = Happening::StartFailed { message: message.clone() };
     pool.shared.events.tell(&pool.key, failed);
+    instance.lines.never_called(pool.waits_for(instance.number));
     instance.lines.platform(format!("start failed: {message}"));
     let tail = instance.lines.tail();
     pool.start_failed(

@@ -27,7 +27,7 @@ use tokio::{
 };
 use xebec_contracts::Contract;
 use xebec_core::{
-    FunctionKey,
+    FunctionKey, InvocationId,
     environment::Environment,
     policy::{Metric, Policy},
     ports::driver::{Driver, OpenSecret},
@@ -104,6 +104,7 @@ impl Pool {
     /// it is below `trace`.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
+        call: InvocationId,
         until: Option<Instant>,
         trace: Option<TraceContext>,
     ) -> Result<Lease, NoSlot> {
@@ -127,7 +128,7 @@ impl Pool {
                 state.leave(now);
                 return Err(NoSlot::Full(state.policy.queue));
             }
-            let (ticket, receiver) = state.wait();
+            let (ticket, receiver) = state.wait(call);
             let mut orders = state.order_starts(now);
             orders.extend(state.scale_if_due(now));
             let cold = state.count().ready == 0;
@@ -205,6 +206,11 @@ impl Pool {
         }
         let orders = self.state.lock().start_failed(number, Arc::new(failure), self.shared.now());
         self.start(orders);
+    }
+
+    /// The first of those who are told when this start fails.
+    fn waits_for(&self, number: Number) -> Option<InvocationId> {
+        self.state.lock().waits_for(number)
     }
 
     fn gone(self: &Arc<Self>, number: Number) {

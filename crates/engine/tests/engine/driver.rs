@@ -26,6 +26,7 @@ use xebec_contracts::{Call, CallError, Contract, Opening, Session, StartError};
 use xebec_core::{
     Body, BodyError, Digest, Error, Outcome,
     environment::Environment,
+    invocation::Called,
     log::LogStream,
     outcome::FunctionFault,
     ports::{
@@ -35,6 +36,7 @@ use xebec_core::{
             Signal, Usage,
         },
     },
+    record::Remarks,
     revision::{Revision, RevisionSpec},
     slot::{Retire, Slot, SlotOwner},
     workload::Workload,
@@ -72,6 +74,8 @@ pub(crate) struct Script {
     pub(crate) specialized: AtomicUsize,
     /// Thousandths of a core that all instances together use.
     pub(crate) busy_millis: AtomicU32,
+    /// Marks of which contracts were told.
+    pub(crate) marks: AtomicU32,
     /// Calls that each instance got.
     pub(crate) served: Mutex<BTreeMap<String, u32>>,
     /// Revisions that `collect` asked about are these.
@@ -275,6 +279,25 @@ impl FakeInstance {
                 (0..number).for_each(|n| self.lines.line(LogStream::Stdout, &format!("line {n}")));
                 Ok(Response::new(Body::full("logged")))
             }
+            "/marked" => {
+                (0..number).for_each(|n| self.lines.line(LogStream::Stdout, &format!("line {n}")));
+                self.lines.line(LogStream::Stdout, &format!("unended{MARK}"));
+                self.lines.line(LogStream::Stderr, MARK);
+                Ok(Response::new(Body::full("marked")))
+            }
+            "/remarked" => {
+                let details = serde_json::json!({ "parts": [number] });
+                let outcome = Some(Outcome::ApplicationError);
+                let mut response = Response::new(Body::full("remarked"));
+                response.extensions_mut().insert(Remarks { outcome, details });
+                Ok(response)
+            }
+            "/called" => {
+                let called = request.extensions().get::<Called>();
+                Ok(Response::new(Body::full(called.map_or_else(String::new, |called| {
+                    format!("{} {} {:?}", called.id, called.function, called.note)
+                }))))
+            }
             "/stream" => Ok(Response::new(stream(number, false))),
             "/break" => Ok(Response::new(stream(number, true))),
             "/crash" => {
@@ -370,7 +393,11 @@ impl InstanceIo for FakeInstance {
     }
 }
 
-/// The contract `fake`.
+/// What ends the lines of calls of functions whose handler is `marked`.
+pub(crate) const MARK: &str = "<end>";
+
+/// The contract `fake`. Of its functions some say by their handler how they start: `marked` ends the lines of
+/// each call with [`MARK`], `refused` and `late` fail, having said so.
 pub(crate) struct FakeContract;
 
 pub(crate) fn contracts(name: &str) -> Option<Arc<dyn Contract>> {
@@ -393,6 +420,19 @@ impl Contract for FakeContract {
     async fn open(&self, opening: Opening) -> Result<Arc<dyn Session>, StartError> {
         let ready = opening.io.connect(&Endpoint::Port(1)).await;
         ready.map_err(|error| StartError::new(error.to_string()))?;
+        if let Some(handler @ ("marked" | "refused" | "late")) = opening.brings.handler.as_deref() {
+            let script = SCRIPT.with_borrow(|script| script.clone());
+            let told = move |_| {
+                script.as_ref().map(|script| script.marks.fetch_add(1, SeqCst));
+            };
+            opening.lines.watch_for(MARK, Box::new(told));
+            opening.lines.line(LogStream::Stdout, "imported");
+            if handler != "marked" {
+                let output = Bytes::from_static(b"no main");
+                let message = format!("told to be {handler}");
+                return Err(StartError { message, output, late: handler == "late" });
+            }
+        }
         opening.slots.announce(opening.limits.concurrency);
         Ok(Arc::new(FakeSession { io: opening.io, _slots: opening.slots }))
     }
@@ -421,6 +461,12 @@ impl Session for FakeSession {
             call.slot.retire(Retire::Broken);
             let mut error = CallError::new(Outcome::FunctionError(FunctionFault::Crash), "turned away");
             error.unsent = Some(Box::new(call.request));
+            return Err(error);
+        }
+        if call.request.uri().path() == "/half" {
+            call.slot.retire(Retire::Broken);
+            let mut error = CallError::new(Outcome::FunctionError(FunctionFault::BadResponse), "half");
+            error.output = Bytes::from_static(b"half an answer");
             return Err(error);
         }
         match self.io.request(call.request).await {

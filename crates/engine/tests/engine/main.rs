@@ -7,6 +7,7 @@ mod deploys;
 mod driver;
 mod figures;
 mod logs;
+mod notes;
 mod ports;
 mod quotas;
 mod records;

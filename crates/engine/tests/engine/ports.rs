@@ -208,7 +208,9 @@ impl Records for MemoryRecords {
     async fn query(&self, query: &RecordQuery) -> Result<RecordPage, Error> {
         let records = self.all.lock();
         let wanted = |record: &&InvocationRecord| query.matches(record);
-        Ok(RecordPage { records: records.iter().rev().filter(wanted).cloned().collect(), cursor: None })
+        let found = records.iter().rev().filter(wanted).skip(query.skip as usize).cloned();
+        let answers = |record| if query.answers { record } else { InvocationRecord::without_answer(record) };
+        Ok(RecordPage { records: found.map(answers).collect(), cursor: None })
     }
 
     async fn count(&self, query: &RecordQuery) -> Result<u64, Error> {

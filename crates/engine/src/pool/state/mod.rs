@@ -16,6 +16,7 @@ use std::{
 };
 use tokio::sync::oneshot;
 use xebec_core::{
+    InvocationId,
     policy::Policy,
     rules::{
         backoff::Starts,
@@ -49,6 +50,13 @@ pub(crate) struct Failure {
     pub(crate) overloaded: bool,
     /// When it may be worth trying again.
     pub(crate) retry_after: Option<Duration>,
+}
+
+/// A call that waits for a slot.
+struct Waiter {
+    ticket: u64,
+    call: InvocationId,
+    grant: oneshot::Sender<Grant>,
 }
 
 /// An instance as the pool sees it.
@@ -97,7 +105,7 @@ pub(super) struct State {
     slots: u32,
     entries: BTreeMap<Number, Entry>,
     idle: Vec<Number>,
-    waiters: VecDeque<(u64, oneshot::Sender<Grant>)>,
+    waiters: VecDeque<Waiter>,
     next: u64,
     ready: u32,
     starting: u32,
@@ -213,10 +221,10 @@ impl State {
     }
 
     /// Whoever arrived waits, last in line.
-    pub(super) fn wait(&mut self) -> (u64, oneshot::Receiver<Grant>) {
-        let (sender, receiver) = oneshot::channel();
+    pub(super) fn wait(&mut self, call: InvocationId) -> (u64, oneshot::Receiver<Grant>) {
+        let (grant, receiver) = oneshot::channel();
         self.next += 1;
-        self.waiters.push_back((self.next, sender));
+        self.waiters.push_back(Waiter { ticket: self.next, call, grant });
         (self.next, receiver)
     }
 
@@ -227,7 +235,7 @@ impl State {
 
     /// A waiter gives up. False: it was given something already.
     pub(super) fn give_up(&mut self, ticket: u64, now: Duration) -> bool {
-        let Ok(at) = self.waiters.binary_search_by_key(&ticket, |(ticket, _)| *ticket) else { return false };
+        let Ok(at) = self.waiters.binary_search_by_key(&ticket, |waiter| waiter.ticket) else { return false };
         self.waiters.remove(at);
         self.load.leave(now);
         // Its need goes with it, and what the scaler made of its waiting.
@@ -240,10 +248,10 @@ impl State {
         let Some(entry) = self.entries.get_mut(&number) else { return };
         let Phase::Ready(instance) = &entry.phase else { return };
         while entry.free > 0 {
-            let Some((_, waiter)) = self.waiters.pop_front() else { break };
+            let Some(waiter) = self.waiters.pop_front() else { break };
             // A waiter takes itself out of the line before it drops its end, so this cannot fail; if it did,
             // the slot would simply stay free.
-            if waiter.send(Grant::Slot { instance: instance.clone(), cold }).is_ok() {
+            if waiter.grant.send(Grant::Slot { instance: instance.clone(), cold }).is_ok() {
                 entry.free -= 1;
                 entry.busy += 1;
                 self.busy += 1;
@@ -360,6 +368,16 @@ impl State {
         true
     }
 
+    /// The first of those who are told when this start fails.
+    pub(super) fn waits_for(&self, number: Number) -> Option<InvocationId> {
+        if self.ready > 0 || !self.entries.contains_key(&number) {
+            return None;
+        }
+        let promised = (self.starting as usize - 1) * self.slots as usize;
+        let first = self.waiters.front().filter(|_| self.waiters.len() > promised)?;
+        Some(first.call)
+    }
+
     /// A start failed. Those whom it was for are told; so are all, if nothing else will serve them.
     pub(super) fn start_failed(
         &mut self,
@@ -390,10 +408,10 @@ impl State {
     /// Tells the first `count` waiters that it failed.
     pub(super) fn refuse(&mut self, count: usize, failure: &Arc<Failure>, now: Duration) {
         for _ in 0..count.min(self.waiters.len()) {
-            if let Some((_, waiter)) = self.waiters.pop_front() {
+            if let Some(waiter) = self.waiters.pop_front() {
                 self.load.leave(now);
                 // Whoever does not listen any more needs no answer.
-                let _ = waiter.send(Grant::Failed(failure.clone()));
+                let _ = waiter.grant.send(Grant::Failed(failure.clone()));
             }
         }
     }
