@@ -36,6 +36,7 @@ use std::{
 };
 use xebec_core::{
     Body, Error,
+    limits::Limits,
     ports::instance::{Endpoint, InstanceIo, Signal},
     revision::{ContractSpec, RevisionSpec},
 };
@@ -43,12 +44,12 @@ use xebec_core::{
 mod answer;
 mod exchange;
 mod expect;
-mod faults;
+pub(crate) mod faults;
 mod head;
 mod idle;
 mod letting_go;
-mod link;
-mod ready;
+pub(crate) mod link;
+pub(crate) mod ready;
 mod tunnel;
 
 /// The contract.
@@ -66,22 +67,28 @@ impl Contract for Http {
 
     async fn open(&self, opening: Opening) -> Result<Arc<dyn Session>, StartError> {
         let options = Options::read(&opening.spec).map_err(|error| StartError::new(error.to_string()))?;
-        let server = Arc::new(Server {
-            io: opening.io,
-            idle: idle::Idle::default(),
-            in_flight: Arc::default(),
-            request_bytes: opening.limits.request_bytes,
-            tunnel_time: opening.limits.clocks.run,
-            options,
-        });
+        let server = Arc::new(Server::new(opening.io, &opening.limits, options));
         ready::until_ready(&server).await?;
         opening.slots.announce(opening.limits.concurrency);
         Ok(Arc::new(HttpSession(server)))
     }
 }
 
+/// Where a server listens: a port or a socket.
+pub(crate) fn endpoint(settings: &mut Settings<'_>) -> Result<Endpoint, Error> {
+    let port = settings.number("port", 1..=65535)?.and_then(|port| u16::try_from(port).ok());
+    let socket = settings.read("socket", "an absolute path", |value| {
+        value.as_str().filter(|path| path.starts_with('/')).map(PathBuf::from)
+    })?;
+    match (port, socket) {
+        (Some(_), Some(_)) => Err(settings.both("port", "socket")),
+        (port, None) => Ok(Endpoint::Port(port.unwrap_or(8080))),
+        (None, Some(socket)) => Ok(Endpoint::Socket(socket)),
+    }
+}
+
 /// The settings, read.
-struct Options {
+pub(crate) struct Options {
     endpoint: Endpoint,
     ready_path: Option<String>,
     max_in_flight: Option<u32>,
@@ -89,24 +96,15 @@ struct Options {
 }
 
 impl Options {
+    /// A server of which nothing but its place is known.
+    pub(crate) fn at(endpoint: Endpoint) -> Self {
+        Self { endpoint, ready_path: None, max_in_flight: None, buffer_request_body: false }
+    }
+
     fn read(spec: &ContractSpec) -> Result<Self, Error> {
         let mut settings = Settings::of(spec);
-        let port = settings.number("port", 1..=65535)?.and_then(|port| u16::try_from(port).ok());
-        let socket = settings.read("socket", "an absolute path", |value| {
-            value.as_str().filter(|path| path.starts_with('/')).map(PathBuf::from)
-        })?;
-        let endpoint = match (port, socket) {
-            (Some(_), Some(_)) => {
-                return Err(Error::invalid(
-                    "XB1003",
-                    "the contract \"http\" can have the setting \"port\" or \"socket\", not both",
-                ));
-            }
-            (port, None) => Endpoint::Port(port.unwrap_or(8080)),
-            (None, Some(socket)) => Endpoint::Socket(socket),
-        };
         let options = Self {
-            endpoint,
+            endpoint: endpoint(&mut settings)?,
             ready_path: settings.read("ready_path", "a path that starts with /", |value| {
                 let path = value.as_str().filter(|path| path.starts_with('/'))?;
                 path.parse::<::http::Uri>().ok().map(|_| path.to_owned())
@@ -122,13 +120,36 @@ impl Options {
 }
 
 /// The web server in the instance, and our connections to it.
-struct Server {
-    io: Arc<dyn InstanceIo>,
-    idle: idle::Idle,
-    in_flight: Arc<InFlight>,
+pub(crate) struct Server {
+    pub(crate) io: Arc<dyn InstanceIo>,
+    pub(crate) idle: idle::Idle,
+    pub(crate) in_flight: Arc<InFlight>,
     request_bytes: u64,
     tunnel_time: Duration,
     options: Options,
+}
+
+impl Server {
+    pub(crate) fn new(io: Arc<dyn InstanceIo>, limits: &Limits, options: Options) -> Self {
+        Self {
+            io,
+            idle: idle::Idle::default(),
+            in_flight: Arc::default(),
+            request_bytes: limits.request_bytes,
+            tunnel_time: limits.clocks.run,
+            options,
+        }
+    }
+
+    /// Lets it finish what it has, and asks it to stop.
+    pub(crate) async fn close(&self, grace: Duration) {
+        let until = tokio::time::Instant::now() + grace;
+        self.in_flight.drained(grace).await;
+        self.idle.clear();
+        if self.io.signal(Signal::Stop).await.is_ok() {
+            let _ = tokio::time::timeout_at(until, self.io.exited()).await;
+        }
+    }
 }
 
 struct HttpSession(Arc<Server>);
@@ -161,12 +182,7 @@ impl Session for HttpSession {
     }
 
     async fn close(&self, grace: Duration) {
-        let until = tokio::time::Instant::now() + grace;
-        self.0.in_flight.drained(grace).await;
-        self.0.idle.clear();
-        if self.0.io.signal(Signal::Stop).await.is_ok() {
-            let _ = tokio::time::timeout_at(until, self.0.io.exited()).await;
-        }
+        self.0.close(grace).await;
     }
 }
 

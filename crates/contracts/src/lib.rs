@@ -6,6 +6,8 @@
 //! | `stdio` | [`stdio`] | a process: body on standard input, answer on standard output |
 //! | `http` | [`http`] | a request to a web server inside |
 //! | `wasi-http` | [`wasi_http`] | a request handed to a component in this process |
+//! | `init-run` | [`init_run`] | JSON to an OpenWhisk action: `POST /run`, a line, or a process |
+//! | `builtin` | [`builtin`] | a request handed to a part of the server |
 //!
 //! [`watchdog`] reads the variables that say the same to OpenFaaS' watchdogs.
 
@@ -24,9 +26,12 @@ use xebec_core::{
     workload::ArchiveFormat,
 };
 
+pub mod builtin;
 pub mod duration;
 pub mod http;
 mod in_flight;
+mod in_process;
+pub mod init_run;
 pub mod lines;
 mod one_connection;
 mod settings;
@@ -195,6 +200,8 @@ pub fn contract(name: &str) -> Option<Arc<dyn Contract>> {
         "stdio" => Some(Arc::new(stdio::Stdio)),
         "http" => Some(Arc::new(http::Http)),
         "wasi-http" => Some(Arc::new(wasi_http::WasiHttp)),
+        "init-run" => Some(Arc::new(init_run::InitRun)),
+        "builtin" => Some(Arc::new(builtin::Builtin)),
         _ => None,
     }
 }

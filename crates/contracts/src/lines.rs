@@ -73,14 +73,18 @@ impl LineReader {
     }
 
     fn emit(&self, length: usize) {
-        let line = &self.buffer[..length];
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.len() > self.max_line_bytes {
-            let kept = String::from_utf8_lossy(&line[..self.max_line_bytes]);
-            self.to.line(self.stream, &format!("{kept}…"));
-        } else {
-            self.to.line(self.stream, &String::from_utf8_lossy(line));
-        }
+        hand_on(&self.to, self.stream, &self.buffer[..length], self.max_line_bytes);
+    }
+}
+
+/// Hands on one line, cut where it is too long.
+pub(crate) fn hand_on(to: &Lines, stream: LogStream, line: &[u8], max_line_bytes: usize) {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.len() > max_line_bytes {
+        let kept = String::from_utf8_lossy(&line[..max_line_bytes]);
+        to.line(stream, &format!("{kept}…"));
+    } else {
+        to.line(stream, &String::from_utf8_lossy(line));
     }
 }
 

@@ -64,6 +64,15 @@ impl<'a> Settings<'a> {
         }
     }
 
+    /// Two settings that exclude each other.
+    pub(crate) fn both(&self, one: &str, other: &str) -> Error {
+        let contract = self.contract;
+        Error::invalid(
+            "XB1003",
+            format!("the contract {contract:?} can have the setting {one:?} or {other:?}, not both"),
+        )
+    }
+
     /// Refuses what no one asked for.
     pub(crate) fn finish(self) -> Result<(), Error> {
         match self.options.keys().find(|name| !self.known.contains(&name.as_str())) {
@@ -72,7 +81,10 @@ impl<'a> Settings<'a> {
                 "XB1003",
                 format!("the contract {:?} has no setting {unknown:?}", self.contract),
             )
-            .with_hint(format!("it has: {}", self.known.join(", ")))),
+            .with_hint(match self.known.as_slice() {
+                [] => "it has none".to_owned(),
+                known => format!("it has: {}", known.join(", ")),
+            })),
         }
     }
 

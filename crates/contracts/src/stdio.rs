@@ -44,7 +44,7 @@ use xebec_core::{
 mod buffered;
 mod input;
 mod marshalled;
-mod process;
+pub(crate) mod process;
 mod streaming;
 mod variables;
 
@@ -233,7 +233,7 @@ fn not_started(error: IoError, request: ::http::Request<Body>, lease: Lease) -> 
 }
 
 /// What stops a process in the middle.
-enum Stopped {
+pub(crate) enum Stopped {
     /// The request's body broke off.
     Input(xebec_core::BodyError),
     /// Its output could not be read.
@@ -241,7 +241,7 @@ enum Stopped {
 }
 
 impl Stopped {
-    fn into_outcome(self) -> (Outcome, String) {
+    pub(crate) fn into_outcome(self) -> (Outcome, String) {
         match self {
             Self::Input(error) => broken_request(&*error),
             Self::Output(error) => (

@@ -11,17 +11,17 @@ use xebec_core::{
 };
 
 /// How a call failed.
-pub(super) struct Fault {
-    pub(super) outcome: Outcome,
-    pub(super) message: String,
+pub(crate) struct Fault {
+    pub(crate) outcome: Outcome,
+    pub(crate) message: String,
     /// The code that the instance exited with.
-    pub(super) exit_code: Option<i32>,
-    pub(super) then: Then,
+    pub(crate) exit_code: Option<i32>,
+    pub(crate) then: Then,
 }
 
 /// What becomes of the instance's slot.
 #[derive(Clone, Copy)]
-pub(super) enum Then {
+pub(crate) enum Then {
     /// The server has ended the call.
     Free,
     /// The server may still be at it.
@@ -32,7 +32,7 @@ pub(super) enum Then {
 
 impl Server {
     /// A fresh connection.
-    pub(super) async fn dial(&self) -> Result<Link, Fault> {
+    pub(crate) async fn dial(&self) -> Result<Link, Fault> {
         match self.io.connect(&self.options.endpoint).await {
             Ok(connection) => {
                 Link::new(connection).await.map_err(|error| internal(format!("cannot connect: {error}")))
@@ -58,7 +58,7 @@ impl Server {
 }
 
 /// No head came.
-pub(super) async fn of_head(server: &Server, error: &hyper::Error) -> Fault {
+pub(crate) async fn of_head(server: &Server, error: &hyper::Error) -> Fault {
     if let Some(fault) = of_sender(error) {
         return fault;
     }
@@ -72,7 +72,7 @@ pub(super) async fn of_head(server: &Server, error: &hyper::Error) -> Fault {
 }
 
 /// The body broke off.
-pub(super) async fn of_body(server: &Server, error: &hyper::Error) -> Fault {
+pub(crate) async fn of_body(server: &Server, error: &hyper::Error) -> Fault {
     if let Some(fault) = of_sender(error) {
         return fault;
     }

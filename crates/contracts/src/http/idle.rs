@@ -15,11 +15,11 @@ const OLD: Duration = Duration::from_secs(60);
 
 /// There are never more than the instance had calls at a time.
 #[derive(Default)]
-pub(super) struct Idle(Mutex<VecDeque<(Instant, Link)>>);
+pub(crate) struct Idle(Mutex<VecDeque<(Instant, Link)>>);
 
 impl Idle {
     /// One that is open, as far as can be told.
-    pub(super) fn take(&self, repeatable: bool) -> Option<Link> {
+    pub(crate) fn take(&self, repeatable: bool) -> Option<Link> {
         loop {
             let (since, mut link) = self.0.lock().pop_back()?;
             if !repeatable && since.elapsed() > FRESH {
@@ -35,7 +35,7 @@ impl Idle {
     }
 
     /// Keeps one for the next call, if it can carry it.
-    pub(super) fn put(&self, mut link: Link) {
+    pub(crate) fn put(&self, mut link: Link) {
         if !link.is_idle() {
             return;
         }
@@ -51,7 +51,7 @@ impl Idle {
     }
 
     /// Closes all.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let links = std::mem::take(&mut *self.0.lock());
         drop(links);
     }

@@ -23,7 +23,7 @@ use xebec_core::{Body, ports::instance::Connection};
 type Driver = http1::Connection<TokioIo<Connection>, Body>;
 
 /// A connection that can carry one call at a time.
-pub(super) struct Link {
+pub(crate) struct Link {
     sender: SendRequest<Body>,
     driver: Option<Box<Driver>>,
     /// The driver must not be polled any more.
@@ -31,13 +31,13 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) async fn new(connection: Connection) -> hyper::Result<Self> {
+    pub(crate) async fn new(connection: Connection) -> hyper::Result<Self> {
         let (sender, driver) = http1::handshake(TokioIo::new(connection)).await?;
         Ok(Self { sender, driver: Some(Box::new(driver)), ended: false })
     }
 
     /// Sends a request and waits for the answer's head.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &mut self,
         request: ::http::Request<Body>,
     ) -> Result<::http::Response<Incoming>, TrySendError<::http::Request<Body>>> {
@@ -62,24 +62,24 @@ impl Link {
     }
 
     /// Moves it on. Whether it has ended.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let poll = poll_driver(&mut self.driver, self.ended, cx);
         self.ended |= poll.is_ready();
         poll
     }
 
     /// Whether it is idle and open, and can carry the next call.
-    pub(super) fn is_idle(&mut self) -> bool {
+    pub(crate) fn is_idle(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop())).is_pending() && self.sender.is_ready()
     }
 
     /// What is below it, as it is; bytes in its buffers to the server are lost.
-    pub(super) fn into_parts(self) -> Option<Parts<TokioIo<Connection>>> {
+    pub(crate) fn into_parts(self) -> Option<Parts<TokioIo<Connection>>> {
         self.driver.map(|driver| driver.into_parts())
     }
 
     /// What is below it, after the server has agreed to another protocol.
-    pub(super) async fn upgraded(mut self) -> Option<Parts<TokioIo<Connection>>> {
+    pub(crate) async fn upgraded(mut self) -> Option<Parts<TokioIo<Connection>>> {
         poll_fn(|cx| self.drive(cx)).await;
         self.into_parts()
     }

@@ -13,7 +13,7 @@ const FIRST_PAUSE: Duration = Duration::from_micros(500);
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Returns when the server takes calls, or fails when the instance ends before. The caller holds the clock.
-pub(super) async fn until_ready(server: &Server) -> Result<(), StartError> {
+pub(crate) async fn until_ready(server: &Server) -> Result<(), StartError> {
     tokio::select! {
         biased;
         exit = server.io.exited() => {

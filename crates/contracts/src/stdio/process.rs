@@ -31,7 +31,7 @@ const LINGER: Duration = Duration::from_millis(250);
 const READ_BYTES: usize = 8 * 1024;
 
 /// A running process. Dropping it kills it and everything it started.
-pub(super) struct Process {
+pub(crate) struct Process {
     input: Option<Input>,
     output: Option<Box<dyn AsyncRead + Send + Unpin>>,
     errors: Option<LineReader>,
@@ -53,7 +53,7 @@ struct Input {
 }
 
 impl Process {
-    pub(super) fn new(
+    pub(crate) fn new(
         mut child: Box<dyn Child>,
         body: Body,
         log: impl FnOnce(Box<dyn AsyncRead + Send + Unpin>) -> LineReader,
@@ -84,7 +84,7 @@ impl Process {
 
     /// Moves everything on. Ready with `None` when output was added to `buffer`, with how it ended when
     /// nothing more will come.
-    pub(super) fn poll(
+    pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut BytesMut,

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    io::AsyncRead,
     net::{TcpListener, TcpStream, UnixListener, UnixStream, unix::pipe},
     sync::watch,
 };
@@ -103,8 +104,15 @@ impl InstanceIo for Toy {
         if let Some(exit) = *self.exit.borrow() {
             return Err(IoError::Exited(exit));
         }
-        let mut process = tokio::process::Command::new(&command.argv[0]);
-        process.args(&command.argv[1..]).envs(&command.variables).stdin(Stdio::piped()).process_group(0);
+        let program = command.argv[0].clone();
+        if program.starts_with('/') && !Path::new(&program).exists() {
+            return Err(IoError::NoProgram { program, why: "there is no such file".to_owned() });
+        }
+        // Its standard error becomes descriptor 3, and what it says there comes on standard output.
+        let third = ["sh", "-c", "exec 3>&2 2>&1; exec \"$0\" \"$@\""].map(str::to_owned);
+        let argv = if command.result { [&third[..], &command.argv[..]].concat() } else { command.argv };
+        let mut process = tokio::process::Command::new(&argv[0]);
+        process.args(&argv[1..]).envs(&command.variables).stdin(Stdio::piped()).process_group(0);
         let small = command.input.filter(|input| input.len() <= 4096);
         let input_taken = small.is_some();
         if let Some(input) = small {
@@ -123,12 +131,9 @@ impl InstanceIo for Toy {
         } else {
             process.stdout(Stdio::piped()).stderr(Stdio::piped());
         }
-        let mut child = process.spawn().map_err(|error| IoError::NoProgram {
-            program: command.argv[0].clone(),
-            why: error.to_string(),
-        })?;
-        let streams = ChildStreams {
-            result: None,
+        let mut child =
+            process.spawn().map_err(|error| IoError::NoProgram { program, why: error.to_string() })?;
+        let mut streams = ChildStreams {
             stdin: match child.stdin.take() {
                 Some(stdin) => Box::new(stdin),
                 None => Box::new(tokio::io::sink()),
@@ -137,8 +142,15 @@ impl InstanceIo for Toy {
                 Some(combined) => Box::new(combined),
                 None => Box::new(child.stdout.take().unwrap()),
             },
-            stderr: child.stderr.take().map(|stderr| Box::new(stderr) as _),
+            stderr: None,
+            result: None,
         };
+        let stderr = child.stderr.take().map(|stderr| Box::new(stderr) as Box<dyn AsyncRead + Send + Unpin>);
+        if command.result {
+            streams.result = stderr
+        } else {
+            streams.stderr = stderr
+        }
         let group = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
         Ok(Box::new(Process { child, streams: Some(streams), group, input_taken }))
     }
@@ -231,7 +243,10 @@ pub struct Owner {
     pub freed: AtomicU32,
     pub retired: Mutex<Vec<Retire>>,
     pub lines: Mutex<Vec<(LogStream, String)>>,
+    pub watched: Mutex<Option<(&'static str, Told)>>,
 }
+
+type Told = Box<dyn Fn(LogStream) + Send + Sync>;
 
 impl SlotOwner for Owner {
     fn announce(&self, count: u32) {
@@ -247,7 +262,15 @@ impl SlotOwner for Owner {
 
 impl LineSink for Owner {
     fn line(&self, stream: LogStream, text: &str) {
-        self.lines.lock().push((stream, text.to_owned()));
+        let watched = self.watched.lock();
+        match &*watched {
+            Some((mark, told)) if text == *mark => told(stream),
+            _ => self.lines.lock().push((stream, text.to_owned())),
+        }
+    }
+
+    fn watch_for(&self, mark: &'static str, told: Told) {
+        *self.watched.lock() = Some((mark, told));
     }
 }
 
