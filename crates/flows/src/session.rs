@@ -10,7 +10,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header::CONTENT_TYPE};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
+use tokio::time::Instant;
 use xebec_core::{
     Answer, Error, Invocation, InvocationId, InvokeError, Outcome,
     body::{Body, CollectError},

@@ -1,10 +1,8 @@
 //! Taking entries away: once a run is over and its record is there.
 
 use super::{Over, Shared, interrupted};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 use xebec_core::{
     Error, InvocationId,
     document::{Expect, Write},

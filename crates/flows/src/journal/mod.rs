@@ -8,12 +8,8 @@ pub use interrupted::Interrupted;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use tokio::sync::Notify;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::{sync::Notify, time::Instant};
 use xebec_core::{
     Error, ErrorKind, FunctionKey, InvocationId,
     document::{Document, DocumentKey, Expect},
