@@ -248,6 +248,10 @@ impl Control for Engine {
         self.shared.blobs.put(code, self.shared.options.max_code_bytes).await
     }
 
+    async fn code(&self, digest: &Digest) -> Result<Bytes, Error> {
+        self.shared.blobs.get(digest).await
+    }
+
     fn environment(&self, name: &str) -> Option<Arc<Environment>> {
         self.shared.environments.environment(name)
     }

@@ -31,8 +31,8 @@ pub(crate) struct Caller {
     /// The credential as it was sent, `user:key`, for actions that are told it.
     pub(crate) key: Option<Arc<str>>,
     /// They may do in all namespaces what they may in their own.
-    anywhere: bool,
-    role: Role,
+    pub(crate) anywhere: bool,
+    pub(crate) role: Role,
 }
 
 impl Caller {

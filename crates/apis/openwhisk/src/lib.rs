@@ -7,8 +7,9 @@
 //! * `entities`: all of it in memory, so that calls read no store · `caller`: who asks, and as which namespace
 //! * `routes`: management · `invoke`, `fire`, `web`: calls · `activations`: what became of them
 //! * `translate`: action → deployment · `steps`: what sequences and conductors are made of
+//! * `throttle`: how often and how many at a time · `payload`: what actions are called with
 //! * `system`: the packages of `whisk.system`, and the API gateway
-//! * `errors`: outcome and error → status and body, and nowhere else
+//! * `errors`, `outcome`: outcome and error → status and body, and nowhere else
 
 mod activations;
 mod caller;
@@ -18,11 +19,15 @@ mod fire;
 mod invoke;
 mod kinds;
 mod limits;
+mod merge;
+mod outcome;
+mod payload;
 mod routes;
 mod steps;
 mod system;
 mod throttle;
 mod translate;
+mod turns;
 mod web;
 
 pub mod wire;
@@ -30,8 +35,10 @@ pub mod wire;
 use async_trait::async_trait;
 use entities::Entities;
 use http::{Request, Response, request::Parts as Head};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+use throttle::Throttle;
 use tokio::task::JoinHandle;
+use turns::Turns;
 use xebec_core::{
     Body, Error,
     auth::{Access, Keys},
@@ -40,6 +47,7 @@ use xebec_core::{
         schedules::Schedules, store::Store,
     },
 };
+use xebec_flows::Journal;
 
 /// The door's name, as functions deployed through it carry it in their key.
 pub const DOOR: &str = "openwhisk";
@@ -71,6 +79,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// What became of calls.
     pub records: Arc<dyn Records>,
+    /// Where calls are written down that outlive the caller who waited for them: the one of the flows.
+    pub journal: Arc<Journal>,
     /// Who may do what.
     pub keys: Arc<dyn Keys>,
     /// What is configured.
@@ -88,6 +98,8 @@ pub struct Options {
     pub api_host: String,
     /// What namespaces may do that have no limits of their own.
     pub limits: wire::limits::SystemLimits,
+    /// How long a caller waits at most for a call; past it, the call goes on without them.
+    pub wait: Duration,
 }
 
 impl Default for Options {
@@ -97,6 +109,7 @@ impl Default for Options {
             build: String::new(),
             api_host: "http://127.0.0.1:8080".to_owned(),
             limits: wire::limits::SystemLimits::default(),
+            wait: Duration::from_secs(60),
         }
     }
 }
@@ -115,10 +128,15 @@ pub(crate) struct Shared {
     pub(crate) schedules: Arc<dyn Schedules>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) records: Arc<dyn Records>,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) keys: Arc<dyn Keys>,
     pub(crate) options: Options,
     /// What is deployed, in memory.
     pub(crate) entities: Arc<Entities>,
+    /// What namespaces do just now.
+    pub(crate) throttle: Throttle,
+    /// Changes of one thing come one after the other.
+    pub(crate) turns: Turns,
 }
 
 impl OpenWhisk {
@@ -127,12 +145,24 @@ impl OpenWhisk {
     /// # Errors
     /// What the store says.
     pub async fn open(parts: Parts) -> Result<Self, Error> {
-        let Parts { control, invoker, deliveries, schedules, store, records, keys, options } = parts;
+        let Parts { control, invoker, deliveries, schedules, store, records, journal, keys, options } = parts;
         let entities = Arc::new(Entities::default());
         let version = entities.load(store.as_ref()).await?;
         let watching = tokio::spawn(entities::watch(Arc::clone(&entities), Arc::clone(&store), version));
-        let shared =
-            Shared { control, invoker, deliveries, schedules, store, records, keys, options, entities };
+        let shared = Shared {
+            control,
+            invoker,
+            deliveries,
+            schedules,
+            store,
+            records,
+            journal,
+            keys,
+            options,
+            entities,
+            throttle: Throttle::default(),
+            turns: Turns::default(),
+        };
         Ok(Self { shared: Arc::new(shared), watching })
     }
 }

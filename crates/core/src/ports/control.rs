@@ -206,6 +206,14 @@ pub trait Control: Send + Sync {
     /// Stores code for a later [`Control::deploy`].
     async fn put_code(&self, code: crate::body::Body) -> Result<(Digest, u64), Error>;
 
+    /// Code that was stored, as it was stored: for doors that give it back.
+    ///
+    /// # Errors
+    /// `XB4010` it is not there.
+    async fn code(&self, digest: &Digest) -> Result<Bytes, Error> {
+        Err(Error::not_found("XB4010", format!("there is no code {digest}")))
+    }
+
     /// The environment of that name: doors take contract and defaults from it.
     fn environment(&self, name: &str) -> Option<Arc<crate::environment::Environment>>;
 

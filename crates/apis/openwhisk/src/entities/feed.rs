@@ -36,6 +36,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(crate) enum Stored {
     Action(Action),
     Trigger(Trigger),
+    /// The code of a conductor, beside the flow that it is.
+    ConductorsCode,
 }
 
 impl Entities {
@@ -67,7 +69,8 @@ impl Entities {
             return;
         }
         match entity(&document) {
-            Ok(entity) => self.change(&namespace, |space| space.put(local, version, entity)),
+            Ok(Some(entity)) => self.change(&namespace, |space| space.put(local, version, entity)),
+            Ok(None) => {}
             Err(error) => {
                 tracing::warn!(kind = document.kind, %namespace, name = local, %error, "cannot be read");
             }
@@ -95,7 +98,8 @@ impl Entities {
         Ok(())
     }
 
-    fn deleted(&self, document: &Document) {
+    /// Takes over that the store deleted a document.
+    pub(crate) fn deleted(&self, document: &Document) {
         let Some(local) = local_name(&document.kind, &document.name) else { return };
         let version = document.version;
         self.change(&Tenant::new(&document.namespace), |space| {
@@ -128,16 +132,18 @@ fn local_name<'a>(kind: &str, name: &'a str) -> Option<&'a str> {
     }
 }
 
-fn entity(document: &Document) -> Result<Entity, serde_json::Error> {
+/// `None`: it has no name of its own.
+fn entity(document: &Document) -> Result<Option<Entity>, serde_json::Error> {
     let spec = &document.spec;
-    Ok(match document.kind.as_str() {
+    Ok(Some(match document.kind.as_str() {
         PACKAGE => Entity::Package(Arc::new(Package::deserialize(spec)?)),
         RULE => Entity::Rule(Arc::new(Rule::deserialize(spec)?)),
         _ => match Stored::deserialize(spec)? {
             Stored::Action(action) => Entity::Action(Arc::new(action)),
             Stored::Trigger(trigger) => Entity::Trigger(Arc::new(trigger)),
+            Stored::ConductorsCode => return Ok(None),
         },
-    })
+    }))
 }
 
 /// Follows the store for as long as it is polled.

@@ -4,21 +4,19 @@ use super::{Entities, Entity};
 use crate::{
     caller::Caller,
     errors::Rejection,
+    invoke::Calls,
     wire::{action::Action, name::FullName, package::Package, parameters::Parameters},
 };
 use compact_str::CompactString;
 use parking_lot::RwLock;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 use xebec_core::{FunctionKey, Tenant};
-
-/// The annotation of actions whose parameters calls may not override.
-const FINAL: &str = "final";
 
 /// How many names are kept with what they lead to.
 const MOST_KNOWN: usize = 16_384;
@@ -41,21 +39,12 @@ pub(crate) struct Resolved {
     pub(crate) function: FunctionKey,
     /// What it is bound to: the package's, the binding's, its own.
     pub(crate) parameters: Parameters,
-    /// The same as arguments of a call: without those that it is told when it starts.
-    pub(crate) arguments: serde_json::Map<String, serde_json::Value>,
-    /// Names that a call may not set.
-    pub(crate) immutable: HashSet<String>,
+    /// What all its calls have in common.
+    pub(crate) calls: Calls,
     /// The binding it is called through: `namespace/name`.
     pub(crate) binding: Option<CompactString>,
     /// Whose packages are on the way, which must be open to those who do not own them.
     shared_by: Vec<(Tenant, bool)>,
-}
-
-impl Resolved {
-    /// Whether a call may set these fields.
-    pub(crate) fn allows<'a>(&self, mut fields: impl Iterator<Item = &'a String>) -> bool {
-        self.immutable.is_empty() || !fields.any(|field| self.immutable.contains(field))
-    }
 }
 
 /// What names led to, until anything changes.
@@ -179,6 +168,46 @@ impl Entities {
     }
 }
 
+impl Entities {
+    /// A package, or a binding, for someone who wants to read what is in it: their own, or one that is shared,
+    /// and of their own bindings those to such packages.
+    ///
+    /// # Errors
+    /// 404 and 409 to its owner, 403 to others: whether it is there is nobody else's business.
+    pub(crate) fn readable_package(
+        &self,
+        caller: &Caller,
+        namespace: &Tenant,
+        name: &str,
+    ) -> Result<Arc<Package>, Rejection> {
+        let own = caller.owns(namespace);
+        let refused = || Rejection::forbidden(FullName::new(namespace, name));
+        let found = self.package_named(namespace, name);
+        let package = found.map_err(|rejection| if own { rejection } else { refused() })?;
+        match &package.binding {
+            None if own || package.publish => Ok(package),
+            Some(binding) if own => {
+                let target = self.package_named(&binding.namespace, &binding.name);
+                let owns_target = caller.owns(&binding.namespace);
+                let target = target.map_err(|rejection| if owns_target { rejection } else { refused() })?;
+                if owns_target || target.publish { Ok(package) } else { Err(refused()) }
+            }
+            _ => Err(refused()),
+        }
+    }
+
+    /// The package that has what a package or binding has.
+    ///
+    /// # Errors
+    /// 404 where what it was bound to is gone.
+    pub(crate) fn home_of(&self, package: &Arc<Package>) -> Result<Arc<Package>, Rejection> {
+        match &package.binding {
+            None => Ok(package.clone()),
+            Some(binding) => self.package_named(&binding.namespace, &binding.name),
+        }
+    }
+}
+
 fn resolved(
     name: &FullName,
     action: Arc<Action>,
@@ -190,17 +219,11 @@ fn resolved(
         true => action.parameters.clone(),
         false => bound.overlaid(&action.parameters),
     };
-    let is_final = action.annotations.get(FINAL) == Some(&serde_json::Value::Bool(true));
-    let immutable = match is_final {
-        true => parameters.defined().map(str::to_owned).collect(),
-        false => HashSet::new(),
-    };
     Resolved {
         name: name.clone(),
         function: action.full_name().function(),
-        arguments: parameters.arguments(),
+        calls: Calls::of(name, &action, &parameters, binding.as_ref()),
         parameters,
-        immutable,
         binding,
         shared_by,
         action,

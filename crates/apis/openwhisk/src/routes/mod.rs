@@ -1,7 +1,14 @@
 //! `/api/v1/…`: management, and the way to everything else.
 
+pub(crate) mod actions;
+pub(crate) mod body;
 pub(crate) mod info;
+mod limits;
+mod list;
+pub(crate) mod packages;
 pub(crate) mod query;
+pub(crate) mod rules;
+pub(crate) mod triggers;
 
 use crate::{
     Shared, activations,
@@ -150,19 +157,84 @@ async fn collection(
     for name in rest.iter().skip(1) {
         check_name(name)?;
     }
-    let method = &call.head.method;
+    // `HEAD` is `GET` whose body nobody sends.
+    let method = match &call.head.method {
+        &Method::HEAD => &Method::GET,
+        method => method,
+    };
     match (rest, slash) {
-        (["actions", name], false) if method == Method::POST => {
-            invoke::action(shared, call, FullName::new(&namespace, name), body).await
+        (["actions"], _) => match *method {
+            Method::GET => actions::list(shared, call, &namespace),
+            _ => Err(Rejection::no_such_method("GET")),
+        },
+        (["actions", package], true) => match *method {
+            Method::GET => actions::list_package(shared, call, &namespace, package),
+            _ => Err(Rejection::no_such_method("GET")),
+        },
+        (["actions", name], false) => action(shared, call, FullName::new(&namespace, name), method, body).await,
+        (["actions", package, name], false) => {
+            action(shared, call, FullName::packaged(&namespace, package, name), method, body).await
         }
-        (["actions", package, name], false) if method == Method::POST => {
-            invoke::action(shared, call, FullName::packaged(&namespace, package, name), body).await
+        (["packages"], _) => match *method {
+            Method::GET => packages::list(shared, call, &namespace),
+            _ => Err(Rejection::no_such_method("GET")),
+        },
+        (["packages", name], false) => {
+            let name = FullName::new(&namespace, name);
+            match *method {
+                Method::GET => packages::get(shared, call, &name),
+                Method::PUT => packages::put(shared, call, name, body).await,
+                Method::DELETE => packages::delete(shared, call, name).await,
+                _ => Err(Rejection::no_such_method("GET, PUT, DELETE")),
+            }
         }
-        (["triggers", name], false) if method == Method::POST => {
-            fire::trigger(shared, call, FullName::new(&namespace, name), body).await
+        (["triggers"], _) => match *method {
+            Method::GET => triggers::list(shared, call, &namespace),
+            _ => Err(Rejection::no_such_method("GET")),
+        },
+        (["triggers", name], false) => {
+            let name = FullName::new(&namespace, name);
+            match *method {
+                Method::GET => triggers::get(shared, call, &name),
+                Method::PUT => triggers::put(shared, call, name, body).await,
+                Method::DELETE => triggers::delete(shared, call, name).await,
+                Method::POST => fire::trigger(shared, call, name, body).await,
+                _ => Err(Rejection::no_such_method("GET, PUT, DELETE, POST")),
+            }
+        }
+        (["rules"], _) => match *method {
+            Method::GET => rules::list(shared, call, &namespace),
+            _ => Err(Rejection::no_such_method("GET")),
+        },
+        (["rules", name], false) => {
+            let name = FullName::new(&namespace, name);
+            match *method {
+                Method::GET => rules::get(shared, call, &name),
+                Method::PUT => rules::put(shared, call, name, body).await,
+                Method::DELETE => rules::delete(shared, call, name).await,
+                Method::POST => rules::set_status(shared, call, name, body).await,
+                _ => Err(Rejection::no_such_method("GET, PUT, DELETE, POST")),
+            }
         }
         (["activations", rest @ ..], _) => activations::handle(shared, call, &namespace, rest).await,
+        (["limits"], _) => limits::handle(shared, call, &namespace, body).await,
         _ => Err(Rejection::no_such_route()),
+    }
+}
+
+async fn action(
+    shared: &Arc<Shared>,
+    call: &Call,
+    name: FullName,
+    method: &Method,
+    body: Body,
+) -> Result<Response<Body>, Rejection> {
+    match *method {
+        Method::POST => invoke::action(shared, call, name, body).await,
+        Method::GET => actions::get(shared, call, &name).await,
+        Method::PUT => actions::put(shared, call, name, body).await,
+        Method::DELETE => actions::delete(shared, call, name).await,
+        _ => Err(Rejection::no_such_method("GET, PUT, DELETE, POST")),
     }
 }
 
