@@ -2,10 +2,13 @@
 //!
 //! Clients' tests compare texts, so they are OpenWhisk's own.
 
+use crate::throttle::Throttled;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 use std::borrow::Cow;
-use xebec_core::{Body, Error, body::CollectError, error::ErrorKind};
+use xebec_core::{
+    Body, Error, InvokeError, Outcome, body::CollectError, error::ErrorKind, outcome::PlatformFault,
+};
 
 /// What a request is turned away with: a status and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +42,11 @@ impl Rejection {
             status: StatusCode::CONFLICT,
             message: Cow::Borrowed("Resource by this name exists but is not in this collection."),
         }
+    }
+
+    /// There is one already, and it was not to be changed.
+    pub(crate) const fn exists_already() -> Self {
+        Self { status: StatusCode::CONFLICT, message: Cow::Borrowed("resource already exists") }
     }
 
     /// It was changed by someone else meanwhile.
@@ -97,6 +105,70 @@ impl Rejection {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, message)
     }
 
+    /// It names parameters that it may not set.
+    pub(crate) const fn not_allowed() -> Self {
+        let message = "Request defines parameters that are not allowed (e.g., reserved properties).";
+        Self { status: StatusCode::BAD_REQUEST, message: Cow::Borrowed(message) }
+    }
+
+    /// Something is wrong here.
+    pub(crate) const fn internal() -> Self {
+        let message = "There was an internal server error.";
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, message: Cow::Borrowed(message) }
+    }
+
+    /// These credentials may not do it; to what is not said.
+    const fn forbidden_here() -> Self {
+        let message = "The supplied authentication is not authorized to access this resource.";
+        Self { status: StatusCode::FORBIDDEN, message: Cow::Borrowed(message) }
+    }
+
+    /// All that could run it is in use, and so is the room to wait.
+    const fn too_many_in_flight() -> Self {
+        let message = "Too many concurrent requests in flight.";
+        Self { status: StatusCode::TOO_MANY_REQUESTS, message: Cow::Borrowed(message) }
+    }
+
+    /// Nothing that could run it is there.
+    const fn unavailable() -> Self {
+        let message = "The server is currently unavailable (because it is overloaded or down for maintenance).";
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, message: Cow::Borrowed(message) }
+    }
+
+    /// A call that the platform turned away; `None`: it was made, and how it ended is an activation.
+    pub(crate) fn of_call(error: &InvokeError) -> Option<Self> {
+        let Outcome::PlatformError(fault) = error.outcome else { return None };
+        let said = |status| Some(Self::new(status, error.message.clone()));
+        match fault {
+            PlatformFault::NotFound => Some(Self::not_found()),
+            PlatformFault::Forbidden => Some(Self::forbidden_here()),
+            PlatformFault::Overloaded => Some(Self::too_many_in_flight()),
+            PlatformFault::Unavailable => Some(Self::unavailable()),
+            PlatformFault::TooLarge => said(StatusCode::PAYLOAD_TOO_LARGE),
+            PlatformFault::BadRequest => said(StatusCode::BAD_REQUEST),
+            PlatformFault::Loop => said(StatusCode::LOOP_DETECTED),
+            PlatformFault::Cancelled | PlatformFault::Internal => None,
+        }
+    }
+
+    /// A call that could not be accepted to be made later.
+    pub(crate) fn of_submission(error: &Error) -> Self {
+        let said = |status| Self::new(status, format!("{error} [{}]", error.code));
+        match (error.code, error.kind) {
+            ("XB2002", _) | (_, ErrorKind::NotFound) => Self::not_found(),
+            // Full: more may be accepted when some of it is done.
+            ("XB4020", _) => Self::too_many_in_flight(),
+            ("XB2013", _) => said(StatusCode::LOOP_DETECTED),
+            ("XB4002", _) | (_, ErrorKind::Unavailable) => Self::unavailable(),
+            (_, ErrorKind::Forbidden) => Self::forbidden_here(),
+            (_, ErrorKind::TooLarge) => said(StatusCode::PAYLOAD_TOO_LARGE),
+            (_, ErrorKind::Invalid | ErrorKind::Refused | ErrorKind::Conflict) => {
+                said(StatusCode::BAD_REQUEST)
+            }
+            (_, ErrorKind::Internal) => said(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+
     /// The answer: the sentence, and the transaction's id as its code.
     pub(crate) fn answer(&self, transaction: &str) -> Response<Body> {
         let mut response = json(self.status, &json!({ "error": self.message, "code": transaction }));
@@ -121,6 +193,21 @@ impl From<Error> for Rejection {
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, format!("{error} [{}]", error.code))
+    }
+}
+
+impl From<Throttled> for Rejection {
+    /// A namespace that does too much.
+    fn from(throttled: Throttled) -> Self {
+        let message = match throttled {
+            Throttled::Rate { count, allowed } => {
+                format!("Too many requests in the last minute (count: {count}, allowed: {allowed}).")
+            }
+            Throttled::Concurrency { count, allowed } => {
+                format!("Too many concurrent requests in flight (count: {count}, allowed: {allowed}).")
+            }
+        };
+        Self::new(StatusCode::TOO_MANY_REQUESTS, message)
     }
 }
 

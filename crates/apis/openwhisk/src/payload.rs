@@ -28,8 +28,8 @@ pub(crate) struct Defaults {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Set {
     name: String,
-    /// `"name":value`
-    member: String,
+    /// `"name":value`; `None`: it is told otherwise, and is no argument.
+    member: Option<String>,
     /// Its value is not null.
     defined: bool,
 }
@@ -50,15 +50,15 @@ impl From<Malformed> for Unmerged {
 }
 
 impl Defaults {
-    /// Of parameters in the order of their precedence, the strongest last. `locked`: what has a value must not
-    /// be overridden.
+    /// Of parameters, each with whether it is an argument, in the order of their precedence, the strongest last.
+    /// `locked`: what has a value must not be overridden.
     pub(crate) fn of<'a>(
-        parameters: impl IntoIterator<Item = (&'a str, &'a Value)>,
+        parameters: impl IntoIterator<Item = (&'a str, &'a Value, bool)>,
         locked: bool,
     ) -> Self {
         let mut set: Vec<Set> = Vec::new();
-        for (name, value) in parameters {
-            let member = format!("{}:{value}", Value::from(name));
+        for (name, value, is_argument) in parameters {
+            let member = is_argument.then(|| format!("{}:{value}", Value::from(name)));
             let one = Set { name: name.to_owned(), member, defined: !value.is_null() };
             match set.iter_mut().find(|known| known.name == name) {
                 Some(known) => *known = one,
@@ -73,12 +73,27 @@ impl Defaults {
         self.locked && self.set.iter().any(|set| set.defined && set.name == name)
     }
 
-    /// The payload laid over them. Without any, the payload's own bytes; an array always as it is. No bytes at
-    /// all are an empty object.
+    /// The payload laid over them, as [`Defaults::merged`] does, where it names nothing that is locked.
     ///
     /// # Errors
     /// [`Unmerged`].
     pub(crate) fn under(&self, payload: &Bytes) -> Result<Bytes, Unmerged> {
+        self.laid_under(payload, |name| self.locks(name))
+    }
+
+    /// The payload laid over them. Without any, the payload's own bytes; an array always as it is. No bytes at
+    /// all are an empty object.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub(crate) fn merged(&self, payload: &Bytes) -> Result<Bytes, Malformed> {
+        self.laid_under(payload, |_| false).map_err(|unmerged| match unmerged {
+            Unmerged::Malformed(malformed) => malformed,
+            Unmerged::Locked => Malformed("it names what is locked".to_owned()),
+        })
+    }
+
+    fn laid_under(&self, payload: &Bytes, is_locked: impl Fn(&str) -> bool) -> Result<Bytes, Unmerged> {
         match shape(payload)? {
             Shape::Array => Ok(payload.clone()),
             Shape::Empty if self.set.is_empty() => Ok(Bytes::from_static(EMPTY)),
@@ -86,7 +101,7 @@ impl Defaults {
             Shape::Empty => Ok(self.joined(&[], "").into()),
             Shape::Object => {
                 let fields = fields(payload)?;
-                if fields.iter().any(|(name, _)| self.locks(name)) {
+                if fields.iter().any(|(name, _)| is_locked(name)) {
                     return Err(Unmerged::Locked);
                 }
                 // It was parsed, so it is text and has its braces.
@@ -102,11 +117,13 @@ impl Defaults {
         let mut text = String::with_capacity(inner.len() + 64 * self.set.len() + 2);
         text.push('{');
         for set in &self.set {
-            if over.iter().all(|(name, _)| *name != set.name) {
+            if let Some(member) = &set.member
+                && over.iter().all(|(name, _)| *name != set.name)
+            {
                 if text.len() > 1 {
                     text.push(',');
                 }
-                text.push_str(&set.member);
+                text.push_str(member);
             }
         }
         if !inner.is_empty() {
@@ -196,7 +213,7 @@ mod tests {
 
     fn defaults(parameters: &Value, locked: bool) -> Defaults {
         let object = parameters.as_object().unwrap();
-        Defaults::of(object.iter().map(|(name, value)| (name.as_str(), value)), locked)
+        Defaults::of(object.iter().map(|(name, value)| (name.as_str(), value, true)), locked)
     }
 
     fn merged(parameters: &Value, payload: &'static str) -> Value {
@@ -242,8 +259,11 @@ mod tests {
     #[test]
     fn the_strongest_comes_last() {
         let (one, two) = (json!(1), json!(2));
-        let set = Defaults::of([("a", &one), ("b", &one), ("a", &two)], false);
+        let set = Defaults::of([("a", &one, true), ("b", &one, true), ("a", &two, true)], false);
         assert_eq!(set.under(&Bytes::new()).unwrap(), r#"{"a":2,"b":1}"#);
+        let told_otherwise = Defaults::of([("a", &one, false), ("b", &two, true)], true);
+        assert_eq!(told_otherwise.under(&Bytes::new()).unwrap(), r#"{"b":2}"#);
+        assert!(told_otherwise.locks("a"));
     }
 
     #[test]
