@@ -118,8 +118,11 @@ fn check(environment: &Environment) -> Result<(), Error> {
     if environment.concurrency == 0 {
         return fault("concurrency must be 1 or more".to_owned());
     }
-    if environment.blanks.is_some() && environment.command.is_empty() {
-        return fault("blanks need a command that starts a worker".to_owned());
+    if environment.image.is_some() && environment.driver != "docker" {
+        return fault(format!("the driver {} runs no image", environment.driver));
+    }
+    if environment.blanks.is_some() && environment.command.is_empty() && environment.image.is_none() {
+        return fault("blanks need a command that starts a worker, or an image".to_owned());
     }
     for step in &environment.build {
         if step.command.is_empty() || step.when.is_empty() {
@@ -230,5 +233,17 @@ mod tests {
              [[build]]\nwhen = \"x\"\ncache_key = []\ncommand = [\"true\"]\nmount = \"/app/../etc\"\n",
         );
         assert!(Table::new(vec![mounted], vec![]).unwrap_err().message.contains("mount"));
+    }
+
+    #[test]
+    fn images_that_are_handed_their_code() {
+        let java = environment(
+            "name = \"java\"\ndriver = \"docker\"\nimage = \"openwhisk/java8action\"\n\
+             contract = { name = \"init-run\" }\nblanks = { keep = 1, from = \"started\" }\n",
+        );
+        let table = Table::new(vec![java.clone()], vec![]).unwrap();
+        assert_eq!(*table.environment("java").unwrap(), java);
+        let misplaced = Environment { driver: "process".to_owned(), ..java };
+        assert!(Table::new(vec![misplaced], vec![]).unwrap_err().message.contains("runs no image"));
     }
 }

@@ -4,7 +4,9 @@ use crate::{preparing, shape};
 use serde_json::Value;
 use xebec_core::{
     Error, ErrorKind,
+    environment::Environment,
     revision::{RevisionSpec, SecretMount},
+    workload::{ArchiveFormat, Workload},
 };
 
 /// The least memory that engines take.
@@ -17,14 +19,15 @@ const LEAST_CPU: u32 = 10;
 ///
 /// # Errors
 /// `XB3001`, naming the field.
-pub(crate) fn check(spec: &RevisionSpec) -> Result<(), Error> {
-    preparing::reference(spec)?;
+pub(crate) fn check(spec: &RevisionSpec, environment: &Environment) -> Result<(), Error> {
+    preparing::reference(spec, environment)?;
     check_contract(spec)?;
-    if spec.handler.is_some() {
+    check_code(spec)?;
+    if spec.handler.is_some() && !tells_code(spec) {
         return refuse("handler: an image has no entry points", "leave it away; its command says what runs");
     }
     if spec.style.is_some() {
-        return refuse("style: an image is called over HTTP only", "leave it away");
+        return refuse("style: how an image calls its code is its own affair", "leave it away");
     }
     for (name, value) in &spec.variables {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
@@ -40,6 +43,11 @@ fn check_contract(spec: &RevisionSpec) -> Result<(), Error> {
     let contract = &spec.contract;
     match contract.name.as_str() {
         "http" => {}
+        // In its other modes it starts processes.
+        TELLS if matches!(contract.options.get("mode").and_then(Value::as_str), None | Some("http")) => {}
+        TELLS => {
+            return refuse("contract.mode: the docker driver starts no processes in containers", "use http");
+        }
         "stdio" => {
             return refuse(
                 "contract: the docker driver starts no process per call",
@@ -47,7 +55,7 @@ fn check_contract(spec: &RevisionSpec) -> Result<(), Error> {
             );
         }
         other => {
-            return refuse(&format!("contract: containers do not speak {other}"), "use http");
+            return refuse(&format!("contract: containers do not speak {other}"), "use http or init-run");
         }
     }
     if contract.options.contains_key("socket") {
@@ -58,6 +66,33 @@ fn check_contract(spec: &RevisionSpec) -> Result<(), Error> {
         return refuse(&format!("contract.port: {port} is no port"), "from 1 to 65535");
     }
     Ok(())
+}
+
+/// The contract that tells an instance what to run.
+const TELLS: &str = "init-run";
+
+fn tells_code(spec: &RevisionSpec) -> bool {
+    spec.contract.name == TELLS
+}
+
+/// Code comes into a container through its contract only.
+fn check_code(spec: &RevisionSpec) -> Result<(), Error> {
+    let format = match &spec.workload {
+        Workload::Code { format, .. } => format,
+        Workload::Image { code: Some(code), .. } => &code.format,
+        _ => return Ok(()),
+    };
+    if !tells_code(spec) {
+        let contract = &spec.contract.name;
+        return refuse(
+            &format!("contract: {contract} brings no code into a container"),
+            "use init-run, or an image with the code in it",
+        );
+    }
+    match format {
+        ArchiveFormat::Zip | ArchiveFormat::Single => Ok(()),
+        _ => refuse("workload: code is handed to a container as a zip file or as one file", "pack it so"),
+    }
 }
 
 fn check_secret(mount: &SecretMount) -> Result<(), Error> {
@@ -109,12 +144,23 @@ fn refuse(message: &str, hint: &str) -> Result<(), Error> {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use xebec_core::{
-        Digest,
-        limits::Limits,
-        revision::ContractSpec,
-        workload::{ArchiveFormat, Workload},
-    };
+    use xebec_core::{Digest, limits::Limits, revision::ContractSpec, workload::PackedCode};
+
+    fn environment(image: Option<&str>) -> Environment {
+        Environment {
+            name: "java".into(),
+            description: String::new(),
+            driver: "docker".into(),
+            contract: ContractSpec::named(TELLS),
+            image: image.map(str::to_owned),
+            command: Vec::new(),
+            variables: BTreeMap::new(),
+            needs: Vec::new(),
+            build: Vec::new(),
+            blanks: None,
+            concurrency: 1,
+        }
+    }
 
     fn spec() -> RevisionSpec {
         RevisionSpec {
@@ -143,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_honoured_is_named() {
-        check(&spec()).unwrap();
+        check(&spec(), &environment(None)).unwrap();
         type Change = fn(&mut RevisionSpec);
         let changes: [(&str, Change); 15] = [
             ("workload:", |s| {
@@ -167,9 +213,48 @@ mod tests {
         for (field, change) in changes {
             let mut spec = spec();
             change(&mut spec);
-            let error = check(&spec).unwrap_err();
+            let error = check(&spec, &environment(None)).unwrap_err();
             assert!(error.code == "XB3001" && error.message.starts_with(field), "{field} {error}");
             assert!(error.hint.is_some());
         }
+    }
+    #[test]
+    fn code_comes_by_the_contract() {
+        let archive = Digest::of("x");
+        let code = |format| Workload::Code { archive, format, bytes: 1 };
+        let brought = |format| Workload::Image {
+            reference: "a:1".into(),
+            code: Some(PackedCode { archive, format, bytes: 1 }),
+        };
+        let told = |workload| RevisionSpec {
+            workload,
+            contract: ContractSpec::named(TELLS),
+            handler: Some("main".into()),
+            ..spec()
+        };
+        let has_image = environment(Some("java:8"));
+        for format in [ArchiveFormat::Zip, ArchiveFormat::Single] {
+            check(&told(code(format)), &has_image).unwrap();
+            check(&told(brought(format)), &environment(None)).unwrap();
+        }
+        check(&told(Workload::image("a:1")), &environment(None)).unwrap();
+        let refused = |spec: &RevisionSpec, environment: &Environment| {
+            let error = check(spec, environment).unwrap_err();
+            assert_eq!(error.code, "XB3001");
+            error.message
+        };
+        let single = code(ArchiveFormat::Single);
+        assert!(refused(&told(single.clone()), &environment(None)).contains("java has no image"));
+        assert!(refused(&told(code(ArchiveFormat::TarZstd)), &has_image).starts_with("workload:"));
+        assert!(refused(&told(brought(ArchiveFormat::Wasm)), &has_image).starts_with("workload:"));
+        for workload in [single.clone(), brought(ArchiveFormat::Zip)] {
+            let plain = RevisionSpec { workload, ..spec() };
+            assert!(refused(&plain, &has_image).starts_with("contract: http brings no code"));
+        }
+        let mut other = told(single);
+        other.contract.options.insert("mode".into(), "loop".into());
+        assert!(refused(&other, &has_image).starts_with("contract.mode:"));
+        other.contract.options = BTreeMap::from([("socket".to_owned(), "/s".into())]);
+        assert!(refused(&other, &has_image).starts_with("contract.socket:"));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     accepting,
+    blank::DockerBlank,
     engine::{Connected, Engine},
     network::Network,
     options::DockerOptions,
@@ -92,8 +93,8 @@ impl Driver for DockerDriver {
         "docker"
     }
 
-    fn accepts(&self, revision: &Revision, _: &Environment) -> Result<(), Error> {
-        accepting::check(&revision.spec)
+    fn accepts(&self, revision: &Revision, environment: &Environment) -> Result<(), Error> {
+        accepting::check(&revision.spec, environment)
     }
 
     async fn pin(&self, spec: &mut RevisionSpec, progress: &dyn Progress) -> Result<(), Error> {
@@ -109,12 +110,20 @@ impl Driver for DockerDriver {
         Ok(self.0.start(start).await?)
     }
 
-    async fn start_blank(&self, _: Arc<Environment>) -> Result<Blank, Error> {
-        Err(Error::new(ErrorKind::Unavailable, "XB3004", "images have no blanks: an image is its function"))
+    async fn start_blank(&self, environment: Arc<Environment>) -> Result<Blank, Error> {
+        let name = environment.name.clone();
+        let blank = self.0.start_blank(environment).await?;
+        Ok(Blank { environment: name, inner: Box::new(blank) })
     }
 
-    async fn specialize(&self, _: Blank, start: Start) -> Result<Arc<dyn InstanceIo>, Error> {
-        self.start(start).await
+    async fn specialize(&self, blank: Blank, start: Start) -> Result<Arc<dyn InstanceIo>, Error> {
+        match blank.inner.into_any().downcast::<DockerBlank>() {
+            Ok(inner) if blank.environment == start.environment.name && self.0.fits(&inner, &start) => {
+                Ok(self.0.specialize(*inner, &start).await?)
+            }
+            // What this revision needs, a blank cannot become any more.
+            _ => self.start(start).await,
+        }
     }
 
     async fn collect(&self, live: &(dyn for<'d> Fn(&'d Digest) -> bool + Sync)) -> Result<u64, Error> {

@@ -91,7 +91,10 @@ impl Place {
 
 /// An instance. Dropping it removes its container.
 pub(crate) struct Instance {
+    /// Its id, unless it began as a blank.
     pub(crate) id: InstanceId,
+    /// The id that a blank got when it became an instance.
+    pub(crate) given: OnceLock<InstanceId>,
     pub(crate) inner: Arc<Inner>,
     pub(crate) docker: Docker,
     pub(crate) container: String,
@@ -160,7 +163,7 @@ fn is_nobody(error: &io::Error) -> bool {
 #[async_trait]
 impl InstanceIo for Instance {
     fn id(&self) -> &InstanceId {
-        &self.id
+        self.given.get().unwrap_or(&self.id)
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, IoError> {

@@ -7,8 +7,10 @@
 //! [`Driver::prepare`]: xebec_core::ports::driver::Driver::prepare
 
 mod accepting;
+mod blank;
 mod credentials;
 mod driver;
+mod early;
 mod engine;
 mod files;
 mod images;

@@ -12,6 +12,7 @@ use bollard::query_parameters::RemoveImageOptions;
 use std::{collections::HashSet, sync::Arc};
 use xebec_core::{
     Digest, Error, ErrorKind,
+    environment::Environment,
     ports::driver::{Prepare, Progress},
     revision::RevisionSpec,
     workload::Workload,
@@ -22,7 +23,7 @@ impl Inner {
     /// whatever its tag means by now.
     pub(crate) async fn prepare(self: &Arc<Self>, request: Prepare<'_>) -> Result<(), Error> {
         let spec = &request.revision.spec;
-        let reference = reference(spec)?;
+        let reference = reference(spec, request.environment)?;
         let connected = self.engine().await?;
         check_limits(spec, &connected.facts)?;
         check_secrets(spec, &connected.facts)?;
@@ -49,13 +50,15 @@ impl Inner {
         self.prepared.write(digest, record).map_err(|error| storage(&error))
     }
 
-    /// Replaces a tag by what it means now, so that it is part of the revision's digest.
+    /// Replaces a tag by what it means now, so that it is part of the revision's digest. What an environment's
+    /// image is called means what it means when its revisions are prepared.
     pub(crate) async fn pin(
         self: &Arc<Self>,
         spec: &mut RevisionSpec,
         progress: &dyn Progress,
     ) -> Result<(), Error> {
-        let mut reference = reference(spec)?;
+        let Workload::Image { reference: name, .. } = &mut spec.workload else { return Ok(()) };
+        let mut reference = Reference::read(name)?;
         if reference.digest.is_some() {
             return Ok(());
         }
@@ -63,9 +66,7 @@ impl Inner {
         // One that never came from a registry has no name that stays; the note of its id does for it.
         if let Some(digest) = reference.digest_among(&found.digests) {
             reference.digest = Some(digest);
-            if let Workload::Image { reference: name, .. } = &mut spec.workload {
-                *name = reference.to_string();
-            }
+            *name = reference.to_string();
         }
         Ok(())
     }
@@ -132,16 +133,19 @@ impl Inner {
     }
 }
 
-/// The image that a revision names.
-pub(crate) fn reference(spec: &RevisionSpec) -> Result<Reference, Error> {
-    match &spec.workload {
-        Workload::Image { reference, .. } => Reference::read(reference),
-        _ => Err(Error::new(
+/// The image that a revision runs: its own, or, for code, its environment's.
+pub(crate) fn reference(spec: &RevisionSpec, environment: &Environment) -> Result<Reference, Error> {
+    match (&spec.workload, &environment.image) {
+        (Workload::Image { reference, .. }, _) => Reference::read(reference),
+        (Workload::Code { .. }, Some(image)) => Reference::read(image),
+        (Workload::Code { .. }, None) => Err(Error::new(
             ErrorKind::Refused,
             "XB3001",
-            "workload: the docker driver runs images, not pods or code",
+            format!("workload: the environment {} has no image that runs code", environment.name),
         )
         .with_hint("name an image, or an environment that runs code")),
+        _ => Err(Error::new(ErrorKind::Refused, "XB3001", "workload: the docker driver runs images only")
+            .with_hint("name an image, or an environment that runs code")),
     }
 }
 

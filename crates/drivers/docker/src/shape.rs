@@ -1,11 +1,17 @@
 //! What an instance's container looks like: a revision's fields, each in Docker's words.
 
-use crate::{engine::Facts, files::Bind, options::DockerOptions, prepared::Record};
+use crate::{
+    engine::Facts,
+    files::Bind,
+    options::{DefaultLimits, DockerOptions},
+    prepared::Record,
+};
 use bollard::models::{
-    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType, PortBinding,
+    ContainerCreateBody, ContainerUpdateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
+    MountType, PortBinding,
 };
 use std::collections::HashMap;
-use xebec_core::{ports::driver::Start, revision::RevisionSpec};
+use xebec_core::{limits::Limits, ports::driver::Start, revision::RevisionSpec};
 
 /// The label that says whose container it is: an installation's.
 pub(crate) const INSTALLATION: &str = "dev.xebec.installation";
@@ -63,20 +69,14 @@ impl Shape<'_> {
 
     fn host(&self, spec: &RevisionSpec) -> HostConfig {
         let (limits, defaults) = (&spec.limits, &self.options.default_limits);
-        let memory =
-            self.facts.memory_limit.then(|| whole(limits.memory_bytes.unwrap_or(defaults.memory_bytes)));
+        let Shares { memory, nano_cpus, processes } = Shares::of(limits, defaults, self.facts);
         let scratch = limits.scratch_bytes.unwrap_or(defaults.scratch_bytes);
-        // More than there is cannot be had, and Docker refuses to be asked for it.
-        let cpu = limits.cpu_millis.map(|millis| i64::from(millis.min(self.facts.cpus * 1000)) * 1_000_000);
         HostConfig {
             memory,
             // As much as memory alone: no swap.
             memory_swap: memory,
-            nano_cpus: cpu,
-            pids_limit: self
-                .facts
-                .pids_limit
-                .then(|| i64::from(limits.processes.unwrap_or(defaults.processes))),
+            nano_cpus,
+            pids_limit: processes,
             readonly_rootfs: Some(spec.read_only_root),
             tmpfs: Some(HashMap::from([(
                 "/tmp".to_owned(),
@@ -121,6 +121,38 @@ impl Shape<'_> {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into()
+    }
+}
+
+/// What a container may use that can still be changed while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shares {
+    memory: Option<i64>,
+    nano_cpus: Option<i64>,
+    processes: Option<i64>,
+}
+
+impl Shares {
+    pub(crate) fn of(limits: &Limits, defaults: &DefaultLimits, facts: &Facts) -> Self {
+        let memory = limits.memory_bytes.unwrap_or(defaults.memory_bytes);
+        let processes = limits.processes.unwrap_or(defaults.processes);
+        Self {
+            memory: facts.memory_limit.then(|| whole(memory)),
+            // More than there is cannot be had, and Docker refuses to be asked for it.
+            nano_cpus: limits.cpu_millis.map(|millis| i64::from(millis.min(facts.cpus * 1000)) * 1_000_000),
+            processes: facts.pids_limit.then(|| i64::from(processes)),
+        }
+    }
+
+    /// The change that gives a running container these.
+    pub(crate) fn update(self) -> ContainerUpdateBody {
+        ContainerUpdateBody {
+            memory: self.memory,
+            memory_swap: self.memory,
+            nano_cpus: self.nano_cpus,
+            pids_limit: self.processes,
+            ..ContainerUpdateBody::default()
+        }
     }
 }
 

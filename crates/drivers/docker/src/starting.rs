@@ -37,7 +37,10 @@ impl Inner {
         let (tell, told) = oneshot::channel();
         let inner = self.clone();
         tokio::spawn(async move {
-            let started = inner.bring_up(&start).await;
+            let started = match inner.prepared.read(&start.revision.digest) {
+                Some(record) => inner.bring_up(&start, &record).await,
+                None => Err(unprepared(&start)),
+            };
             if let Err(Ok(unwanted)) = tell.send(started) {
                 unwanted.destroy().await;
             }
@@ -45,12 +48,16 @@ impl Inner {
         told.await.unwrap_or_else(|_| Err(not_started("the task that starts it was lost".to_owned())))
     }
 
-    async fn bring_up(self: &Arc<Self>, start: &Start) -> Result<Arc<Instance>, Error> {
-        let record = self.prepared.read(&start.revision.digest).ok_or_else(|| unprepared(start))?;
+    /// Starts a container of the image that was noted.
+    pub(crate) async fn bring_up(
+        self: &Arc<Self>,
+        start: &Start,
+        record: &Record,
+    ) -> Result<Arc<Instance>, Error> {
         let connected = self.engine().await?;
         let ensured = self.network.ensure(&connected.docker, &self.installation).await;
         self.noted(ensured)?;
-        let instance = self.create(connected, start, &record).await?;
+        let instance = self.create(connected, start, record).await?;
         if !connected.facts.local {
             self.upload_secrets(&instance, &start.secrets).await?;
         }
@@ -93,6 +100,7 @@ impl Inner {
         };
         Ok(Arc::new(Instance {
             id: start.instance.clone(),
+            given: OnceLock::new(),
             inner: self.clone(),
             docker: connected.docker.clone(),
             container: created.id,
@@ -190,7 +198,7 @@ impl Inner {
     }
 
     /// A result of the engine, noted as a sign of its life.
-    fn noted<T>(&self, result: Result<T, DockerError>) -> Result<T, Error> {
+    pub(crate) fn noted<T>(&self, result: Result<T, DockerError>) -> Result<T, Error> {
         self.engine.note(result.as_ref().err());
         result.map_err(|error| not_started(engine::said(&error)))
     }
@@ -202,6 +210,6 @@ fn unprepared(start: &Start) -> Error {
         .with_hint("deploy it again")
 }
 
-fn not_started(message: String) -> Error {
+pub(crate) fn not_started(message: String) -> Error {
     Error::new(ErrorKind::Unavailable, "XB3004", message)
 }

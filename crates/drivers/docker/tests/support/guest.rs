@@ -1,5 +1,7 @@
 //! What runs inside the containers of the tests: a small web server that does as it is told.
 
+mod action;
+
 use std::{
     env, fs,
     io::{Read as _, Write as _},
@@ -94,6 +96,8 @@ fn answer(path: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
     };
     match what {
         "" => (200, body),
+        "init" => action::init(&body),
+        "run" => action::run(&body),
         // Variables are named by the body, since paths are read in lower case here.
         "env" => match env::var(String::from_utf8_lossy(&body).as_ref()) {
             Ok(value) => (200, value.into_bytes()),

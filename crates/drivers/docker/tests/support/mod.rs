@@ -96,7 +96,7 @@ impl Place {
         function: &Function,
         told: &Told,
     ) -> Result<(Arc<Revision>, Arc<Environment>), Error> {
-        let environment = Arc::new(environment());
+        let environment = Arc::new(function.environment.clone());
         let mut spec = function.spec();
         self.driver.accepts(&Revision::new(spec.clone()), &environment)?;
         if function.pinned {
@@ -110,7 +110,8 @@ impl Place {
         let (revision, environment) = self.revision(function, told).await?;
         let request = Prepare { revision: &revision, environment: &environment, code: None, progress: told };
         self.driver.prepare(request).await?;
-        Ok(Deployed { revision, environment, secrets: function.secrets.clone() })
+        let (secrets, brings) = (function.secrets.clone(), function.brings.clone());
+        Ok(Deployed { revision, environment, secrets, brings })
     }
 
     pub(crate) fn start(&self, deployed: &Deployed) -> (Start, Arc<Lines>) {
@@ -147,6 +148,18 @@ impl Place {
             Ok(io) => io,
             Err(error) => return Err((error.to_string(), lines)),
         };
+        self.talk(deployed, io, lines, started, patience).await
+    }
+
+    /// Opens an instance that was started.
+    pub(crate) async fn talk(
+        &self,
+        deployed: &Deployed,
+        io: Arc<dyn InstanceIo>,
+        lines: Arc<Lines>,
+        started: Instant,
+        patience: Duration,
+    ) -> Result<Open, (String, Arc<Lines>)> {
         let spec = &deployed.revision.spec;
         let contract = xebec_contracts::contract(&spec.contract.name).unwrap();
         contract.check(spec).unwrap();
@@ -157,11 +170,11 @@ impl Place {
             limits: spec.limits.clone(),
             slots: Arc::new(Slots),
             lines: lines.clone(),
-            brings: Brings::default(),
+            brings: deployed.brings.clone(),
         };
         let error = match tokio::time::timeout(patience, contract.open(opening)).await {
             Ok(Ok(session)) => return Ok(Open { io, session, lines, took: started.elapsed() }),
-            Ok(Err(error)) => error.message,
+            Ok(Err(error)) => format!("{} {}", error.message, String::from_utf8_lossy(&error.output)),
             Err(_) => "it did not open in time".to_owned(),
         };
         io.destroy().await;
@@ -183,7 +196,7 @@ impl Place {
 }
 
 /// The environment of images.
-fn environment() -> Environment {
+pub(crate) fn environment() -> Environment {
     Environment {
         name: "image".to_owned(),
         image: None,
@@ -212,6 +225,7 @@ pub(crate) struct Deployed {
     pub(crate) revision: Arc<Revision>,
     pub(crate) environment: Arc<Environment>,
     secrets: Vec<OpenSecret>,
+    brings: Brings,
 }
 
 /// An instance that takes calls.
@@ -293,6 +307,9 @@ pub(crate) struct Function {
     pub(crate) secrets: Vec<OpenSecret>,
     /// Its tag is part of the revision by what it means at the deploy.
     pub(crate) pinned: bool,
+    pub(crate) environment: Environment,
+    /// What its contract hands over.
+    pub(crate) brings: Brings,
 }
 
 impl Function {
@@ -301,7 +318,14 @@ impl Function {
     }
 
     pub(crate) fn of(image: &str) -> Self {
-        Self { image: image.to_owned(), change: Box::new(|_| {}), secrets: Vec::new(), pinned: true }
+        Self {
+            image: image.to_owned(),
+            change: Box::new(|_| {}),
+            secrets: Vec::new(),
+            pinned: true,
+            environment: environment(),
+            brings: Brings::default(),
+        }
     }
 
     pub(crate) fn change(mut self, change: impl Fn(&mut RevisionSpec) + Send + Sync + 'static) -> Self {
