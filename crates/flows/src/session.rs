@@ -17,7 +17,7 @@ use xebec_core::{
     body::{Body, CollectError},
     invocation::Called,
     limits::Clock,
-    outcome::FunctionFault,
+    outcome::{FunctionFault, PlatformFault},
     record::Remarks,
     rules::hops::HOPS_HEADER,
 };
@@ -39,6 +39,8 @@ pub(crate) struct Session<'a> {
     steps: Vec<InvocationId>,
     run_ms: u64,
     memory_bytes: u64,
+    /// Something of it has run.
+    ran: bool,
     answered: bool,
     /// Held until the answer is made, or the run is given up.
     kept: Kept,
@@ -63,6 +65,7 @@ impl<'a> Session<'a> {
             steps: Vec::new(),
             run_ms: 0,
             memory_bytes: 0,
+            ran: false,
             answered: false,
             kept,
         })
@@ -88,7 +91,7 @@ impl<'a> Session<'a> {
             Ok(answer) => whole(id, answer, bounds.answer_bytes).await,
             Err(error) => Err(error),
         };
-        match answered {
+        let ended = match answered {
             Ok((head, body, run_ms)) => {
                 let remarks = head.extensions.get::<Remarks>();
                 self.took(remarks, run_ms);
@@ -100,7 +103,9 @@ impl<'a> Session<'a> {
                 self.took(None, millis(began));
                 self.flows.steps.read(&self.run, wanted, Done::Failed(&error))
             }
-        }
+        };
+        self.ran |= !was_turned_away(ended.outcome);
+        ended
     }
 
     fn invocation(&self, step: Step, timeout: std::time::Duration) -> Invocation {
@@ -148,6 +153,9 @@ impl<'a> Session<'a> {
     /// The flow's answer.
     pub(crate) fn answer(mut self, ended: Ended) -> Response<Body> {
         self.answered = true;
+        // Whoever sees that a call was turned away may make it again: not one of which something has run.
+        let again = was_turned_away(ended.outcome) && self.ran;
+        let outcome = if again { Outcome::PlatformError(PlatformFault::Internal) } else { ended.outcome };
         let details = json!({
             "components": components(&self.steps),
             "duration_ms": self.run_ms,
@@ -155,9 +163,14 @@ impl<'a> Session<'a> {
         });
         let mut response = Response::new(Body::full(ended.body));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response.extensions_mut().insert(Remarks { outcome: Some(ended.outcome), details });
+        response.extensions_mut().insert(Remarks { outcome: Some(outcome), details });
         response
     }
+}
+
+/// Whether a call ended before it reached a function, which may take it later.
+fn was_turned_away(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::PlatformError(PlatformFault::Overloaded | PlatformFault::Unavailable))
 }
 
 /// Dropped in the middle, a run ends there: the step that is being called is given up as any call is that nobody

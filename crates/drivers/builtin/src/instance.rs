@@ -85,12 +85,16 @@ impl Shared {
         let Some(called) = request.extensions_mut().remove::<Called>() else {
             return Err(broken("a part of the server was called without being told by whom".to_owned()));
         };
+        if let Some(exit) = *self.exit.borrow() {
+            return Err(IoError::Exited(exit));
+        }
         let _in_flight = InFlight::enter(self);
         let answer = AssertUnwindSafe(self.builtin.call(called, self.settings(), request)).catch_unwind();
-        // What has ended answers nobody: dropping the call gives it up.
+        // What has ended answers nobody: dropping the call gives it up. It has run, so it is not one that another
+        // instance could take.
         tokio::select! {
             biased;
-            exit = self.ended() => Err(IoError::Exited(exit)),
+            exit = self.ended() => Err(broken(format!("a part of the server {exit} in the middle of the call"))),
             answer = answer => match answer {
                 Ok(answer) => answer.map_err(failed),
                 Err(panic) => Err(broken(format!("a part of the server panicked: {}", words(&*panic)))),

@@ -234,6 +234,6 @@ async fn an_end_gives_up_what_runs() {
     };
     soon(world.waiting.acquire()).await.unwrap().forget();
     io.destroy().await;
-    assert!(matches!(soon(call).await.unwrap(), Err(IoError::Exited(_))));
+    assert!(matches!(soon(call).await.unwrap(), Err(IoError::System(_))), "it may have done something");
     assert!(matches!(soon(io.request(request("/").1)).await, Err(IoError::Exited(_))));
 }

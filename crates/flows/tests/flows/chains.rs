@@ -64,6 +64,29 @@ async fn an_error_ends_it_and_is_its_result() {
 }
 
 #[tokio::test]
+async fn is_turned_away_only_as_long_as_nothing_has_run() {
+    let world = World::new();
+    let outcome = Outcome::PlatformError(PlatformFault::Overloaded);
+    world.failing("full", outcome);
+    world.plain("one", add(1));
+    world.chain("at once", &["full", "one"]);
+    world.chain("nested", &["at once"]);
+    for name in ["at once", "nested"] {
+        assert_eq!(
+            world.call(name, json!({})).await.unwrap().outcome(),
+            outcome,
+            "{name} may be tried again"
+        );
+    }
+    world.chain("later", &["one", "full"]);
+    world.chain("later still", &["later"]);
+    for name in ["later", "later still"] {
+        let ended = world.call(name, json!({})).await.unwrap().outcome();
+        assert_eq!(ended, Outcome::PlatformError(PlatformFault::Internal), "{name} has run");
+    }
+}
+
+#[tokio::test]
 async fn chains_in_chains_are_calls_of_their_own() {
     let world = World::new();
     world.plain("one", add(1));
