@@ -181,7 +181,8 @@ async fn answers() {
          The truncated response was: {}", &long[..64],
     )});
     let truncated = truncated.to_string();
-    let table: Vec<(u16, &str, Result<(&str, bool), Outcome>)> = vec![
+    type Expected<'a> = Result<(&'a str, bool), Outcome>;
+    let table: Vec<(u16, &str, Expected<'_>)> = vec![
         (200, "{\"a\":1}", Ok(("{\"a\":1}", false))),
         (200, " [1, 2]\n", Ok(("[1, 2]", false))),
         (200, "{\"error\":{\"a\":1}}", Ok(("{\"error\":{\"a\":1}}", true))),

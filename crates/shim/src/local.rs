@@ -105,6 +105,9 @@ impl InstanceIo for Local {
     }
 
     async fn spawn(&self, command: Command) -> Result<Box<dyn Child>, IoError> {
+        if command.result {
+            return Err(unsupported("give a process a pipe for its result"));
+        }
         let (stdin, mut to) = io::pipe()?;
         let (from, stdout) = io::pipe()?;
         let (errors, stderr) = if command.combine_output {

@@ -5,13 +5,14 @@
 use proptest::prelude::*;
 use std::{
     fs,
-    io::Write as _,
+    io::{Cursor, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 use tar::{Builder, EntryType, Header};
 use xebec_core::workload::ArchiveFormat;
 use xebec_driver_process::archive::{UnpackError, UnpackLimits, unpack};
+use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 enum Entry {
     File(&'static str, &'static str),
@@ -43,6 +44,39 @@ fn tar(entries: &[Entry]) -> Vec<u8> {
         builder.append(&header, contents.as_bytes()).unwrap();
     }
     builder.into_inner().unwrap()
+}
+
+/// A zip with names as they are given. Modes lie in the upper half of an entry's attributes, and only here can be
+/// anything.
+fn zip(entries: &[Entry]) -> Vec<u8> {
+    let mut modes = Vec::new();
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    for entry in entries {
+        let (name, mode, contents) = match *entry {
+            Entry::File(name, contents) => (name, 0o100_600, contents),
+            Entry::Link(name, target) => (name, 0o120_777, target),
+            Entry::Directory(name) => (name, 0o040_700, ""),
+            Entry::Special(name) | Entry::Hard(name, _) => (name, 0o010_600, ""),
+        };
+        modes.push(if name.ends_with(".sh") { 0o104_777_u32 } else { mode });
+        let method = if contents.len() > 6 { CompressionMethod::Deflated } else { CompressionMethod::Stored };
+        // Names that were there already are refused; they are kept once.
+        match writer.start_file(name, SimpleFileOptions::default().compression_method(method)) {
+            Ok(()) => writer.write_all(contents.as_bytes()).unwrap(),
+            Err(_) => drop(modes.pop()),
+        }
+    }
+    let mut bytes = writer.finish().unwrap().into_inner();
+    let mut modes = modes.into_iter();
+    for at in 0..bytes.len() {
+        if bytes[at..].starts_with(b"PK\x01\x02") {
+            bytes[at + 5] = 3; // made on Unix
+            let attributes = modes.next().unwrap() << 16;
+            bytes[at + 38..at + 42].copy_from_slice(&attributes.to_le_bytes());
+        }
+    }
+    assert_eq!(modes.next(), None);
+    bytes
 }
 
 /// Unpacks into a directory within another, which must stay as it was.
@@ -137,6 +171,74 @@ fn what_leads_outside_is_refused() {
 }
 
 #[test]
+fn what_is_zipped_comes_out() {
+    let entries = [
+        Entry::Directory("a/"),
+        Entry::File("./handler.py", "a text that is deflated"),
+        Entry::File("a/b/run.sh", "#!/bin/sh"),
+        Entry::File("bin/exec", "#!/bin/sh"),
+        Entry::Link("a/link", "../handler.py"),
+        Entry::Directory("empty/"),
+    ];
+    // Programs that unpack themselves have something before the archive.
+    for packed in [zip(&entries), [b"#!/bin/sh\n".to_vec(), zip(&entries)].concat()] {
+        let (result, _outside, into) = unpacked(&packed, ArchiveFormat::Zip);
+        result.unwrap();
+        assert_eq!(fs::read_to_string(into.join("handler.py")).unwrap(), "a text that is deflated");
+        assert_eq!(fs::read_to_string(into.join("a/link")).unwrap(), "a text that is deflated");
+        assert!(into.join("empty").is_dir());
+        let mode = |name| fs::metadata(into.join(name)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode("a/b/run.sh"), mode("handler.py"), mode("a")), (0o755, 0o644, 0o755));
+        // Whatever its mode was.
+        assert_eq!(mode("bin/exec"), 0o755);
+    }
+}
+
+#[test]
+fn what_would_lead_out_of_a_zip_is_refused() {
+    for (entries, why) in [
+        (vec![Entry::File("../secret", "stolen")], "leads upwards"),
+        (vec![Entry::File("/secret", "stolen")], "is absolute"),
+        (vec![Entry::Link("a", "../secret")], "leads outside"),
+        (vec![Entry::Link("a", "/etc/passwd")], "absolute path"),
+        (vec![Entry::Link("a", "")], "link to nothing"),
+        (vec![Entry::Link("a", "."), Entry::File("a/b", "x")], "no directory"),
+        (vec![Entry::File("a", "x"), Entry::File("a/b", "x")], "no directory"),
+        (vec![Entry::File("a/b", "x"), Entry::File("a", "x")], "a directory and a file"),
+        (vec![Entry::Special("pipe")], "neither a file"),
+    ] {
+        let (result, _outside, _) = unpacked(&zip(&entries), ArchiveFormat::Zip);
+        let message = result.unwrap_err().to_string();
+        assert!(message.contains(why), "{message:?} does not say {why:?}");
+    }
+}
+
+#[test]
+fn too_large_zips_are_refused() {
+    let large = "0".repeat(2 << 20).leak();
+    let (result, ..) = unpacked(&zip(&[Entry::File("large", large)]), ArchiveFormat::Zip);
+    assert!(matches!(result, Err(UnpackError::TooLarge(_))), "{result:?}");
+    let many: Vec<_> = (0..200).map(|number| Entry::File(format!("file-{number}").leak(), "")).collect();
+    let (result, ..) = unpacked(&zip(&many), ArchiveFormat::Zip);
+    assert!(matches!(result, Err(UnpackError::TooMany(_))), "{result:?}");
+    let whole = zip(&[Entry::File("a", "some contents")]);
+    for part in [&whole[..whole.len() - 10], &whole[10..], &[]] {
+        let (result, ..) = unpacked(part, ArchiveFormat::Zip);
+        assert!(matches!(result, Err(UnpackError::Unreadable(_))), "{result:?}");
+    }
+}
+
+#[test]
+fn a_single_file_can_be_executed() {
+    let (result, _outside, into) = unpacked(b"#!/bin/sh\n", ArchiveFormat::Single);
+    result.unwrap();
+    assert_eq!(fs::read(into.join("exec")).unwrap(), b"#!/bin/sh\n");
+    assert_eq!(fs::metadata(into.join("exec")).unwrap().permissions().mode() & 0o7777, 0o755);
+    let (result, ..) = unpacked(&vec![0; 2 << 20], ArchiveFormat::Single);
+    assert!(matches!(result, Err(UnpackError::TooLarge(_))), "{result:?}");
+}
+
+#[test]
 fn what_is_too_much_is_refused() {
     let bomb = zstd::encode_all(&vec![0; 64 << 20][..], 1).unwrap();
     let (result, ..) = unpacked(&bomb, ArchiveFormat::TarZstd);
@@ -195,11 +297,24 @@ proptest! {
             })
             .collect();
         unpacked(&tar(&entries), ArchiveFormat::Tar).0.ok();
+        unpacked(&zip(&entries), ArchiveFormat::Zip).0.ok();
     }
 
     #[test]
-    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..4096), format in 0..3_u8) {
-        let format = [ArchiveFormat::Tar, ArchiveFormat::TarGzip, ArchiveFormat::TarZstd][usize::from(format)];
-        unpacked(&bytes, format).0.ok();
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..4096), format in 0..4_usize) {
+        let formats =
+            [ArchiveFormat::Tar, ArchiveFormat::TarGzip, ArchiveFormat::TarZstd, ArchiveFormat::Zip];
+        unpacked(&bytes, formats[format]).0.ok();
+    }
+
+    #[test]
+    fn no_broken_zip_panics(changes in prop::collection::vec((any::<usize>(), any::<u8>()), 1..6), cut in 0..400_usize) {
+        let mut bytes = zip(&[Entry::File("a/b", "a text that is deflated"), Entry::Link("c", "a/b"), Entry::Directory("d/")]);
+        for (at, byte) in changes {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        bytes.truncate(bytes.len().max(cut) - cut.min(bytes.len() / 2));
+        unpacked(&bytes, ArchiveFormat::Zip).0.ok();
     }
 }

@@ -187,6 +187,9 @@ impl InstanceIo for WasmInstance {
     }
 
     async fn spawn(&self, command: Command) -> Result<Box<dyn Child>, IoError> {
+        if command.result {
+            return unsupported("give a program a pipe for its result");
+        }
         Ok(Box::new(WasmChild::start(&self.0, command)?))
     }
 

@@ -36,6 +36,26 @@ async fn exits_are_told_as_they_are() {
 }
 
 #[tokio::test]
+async fn what_is_given_beside_the_streams_is_the_third_and_on() {
+    let Some(world) = world().await else { return };
+    let sandbox = world.spawner.create(spec("third")).await.unwrap();
+    let (mut third, theirs) = std::io::pipe().unwrap();
+    let (mut fourth, and_theirs) = std::io::pipe().unwrap();
+    let mut script = shell("echo third >&3; echo fourth >&4; echo out");
+    script.descriptors = vec![Arc::new(theirs.into()), Arc::new(and_theirs.into())];
+    let (exit, said) = run(&sandbox, script).await.unwrap();
+    assert_eq!((exit.code, said.as_str()), (Some(0), "out\n"));
+    // They end: nobody else holds their other ends.
+    let read = tokio::task::spawn_blocking(move || {
+        let (mut one, mut two) = (String::new(), String::new());
+        std::io::Read::read_to_string(&mut third, &mut one).unwrap();
+        std::io::Read::read_to_string(&mut fourth, &mut two).unwrap();
+        (one, two)
+    });
+    assert_eq!(read.await.unwrap(), ("third\n".to_owned(), "fourth\n".to_owned()));
+}
+
+#[tokio::test]
 async fn a_missing_program_is_named() {
     let Some(world) = world().await else { return };
     let sandbox = world.spawner.create(spec("missing")).await.unwrap();

@@ -88,17 +88,13 @@ impl Place {
     /// What a function is to the driver: its revision, environment and code.
     pub(crate) fn revision(&self, function: &Function) -> (Arc<Revision>, Arc<Environment>, Bytes) {
         let environment = self.table.environment(&function.environment).unwrap();
-        let archive = tar(&function.files);
+        let (format, archive) = function.packed();
         let mut limits = Limits { concurrency: environment.concurrency, ..Limits::default() };
         (function.limits)(&mut limits);
         let mut contract = environment.contract.clone();
         contract.options.extend(function.contract.clone());
         let spec = RevisionSpec {
-            workload: Workload::Code {
-                archive: Digest::of(&archive),
-                format: ArchiveFormat::Tar,
-                bytes: archive.len() as u64,
-            },
+            workload: Workload::Code { archive: Digest::of(&archive), format, bytes: archive.len() as u64 },
             environment: environment.name.clone(),
             contract,
             command: function.command.clone(),
@@ -108,7 +104,7 @@ impl Place {
             secrets: Vec::new(),
             limits,
             read_only_root: false,
-            as_is: false,
+            as_is: function.as_is,
         };
         (Arc::new(Revision::new(spec)), environment, archive.into())
     }
@@ -176,7 +172,7 @@ async fn open(
         limits: spec.limits.clone(),
         slots: Arc::new(Slots),
         lines: lines.clone(),
-        brings: Brings::default(),
+        brings: Brings { variables: spec.variables.clone(), ..Brings::default() },
     };
     match tokio::time::timeout(PATIENCE, contract.open(opening)).await {
         Ok(Ok(session)) => Ok(Open { io, session, lines, started }),
@@ -284,6 +280,8 @@ pub(crate) struct Function {
     variables: BTreeMap<String, String>,
     contract: BTreeMap<String, serde_json::Value>,
     secrets: Vec<OpenSecret>,
+    format: ArchiveFormat,
+    as_is: bool,
     limits: Box<dyn Fn(&mut Limits) + Send + Sync>,
 }
 
@@ -297,8 +295,34 @@ impl Function {
             variables: BTreeMap::new(),
             contract: BTreeMap::new(),
             secrets: Vec::new(),
+            format: ArchiveFormat::Tar,
+            as_is: false,
             limits: Box::new(|_| {}),
         }
+    }
+
+    /// Code that is one file.
+    pub(crate) fn single(self, contents: &[u8]) -> Self {
+        Self { format: ArchiveFormat::Single, ..self }.bytes("exec", contents)
+    }
+
+    /// Code that is a zip of its files.
+    pub(crate) fn zipped(self) -> Self {
+        Self { format: ArchiveFormat::Zip, ..self }
+    }
+
+    /// Code that needs no build steps.
+    pub(crate) fn as_is(self) -> Self {
+        Self { as_is: true, ..self }
+    }
+
+    fn packed(&self) -> (ArchiveFormat, Vec<u8>) {
+        let archive = match self.format {
+            ArchiveFormat::Zip => zip(&self.files),
+            ArchiveFormat::Single => self.files[0].1.clone(),
+            _ => tar(&self.files),
+        };
+        (self.format, archive)
     }
 
     pub(crate) fn python(source: &str) -> Self {
@@ -357,6 +381,17 @@ fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
         builder.append_data(&mut header, name, &contents[..]).unwrap();
     }
     builder.into_inner().unwrap()
+}
+
+fn zip(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, contents) in files {
+        let mode = if contents.starts_with(b"#!") { 0o755 } else { 0o644 };
+        let options = zip::write::SimpleFileOptions::default().unix_permissions(mode);
+        writer.start_file(name.as_str(), options).unwrap();
+        std::io::Write::write_all(&mut writer, contents).unwrap();
+    }
+    writer.finish().unwrap().into_inner()
 }
 
 /// The interpreter of an environment, past any shim.
