@@ -12,12 +12,16 @@ const code = `function main (params) {
 test('routes are made, listed, called and deleted', async () => {
   const web = { 'web-export': true, 'raw-http': false, final: true }
   await ow.actions.create({ name: 'served', action: code, annotations: web })
-  const created = await ow.routes.create({ name: 'shop', basepath: '/shop', relpath: '/greet', operation: 'get', action: 'served' })
+  const created = await ow.routes.create({ name: 'shop', basepath: '/shop', relpath: '/greet', operation: 'get', action: 'served', responsetype: 'http' })
   assert.ok(created.gwApiUrl, JSON.stringify(created))
   assert.equal(created.apidoc.basePath, '/shop')
   assert.equal(created.apidoc.info.title, 'shop')
-  await ow.routes.create({ basepath: '/shop', relpath: '/greet', operation: 'post', action: 'served' })
-  await ow.routes.create({ basepath: '/shop', relpath: '/items/{id}', operation: 'get', action: 'served' })
+  await ow.routes.create({ basepath: '/shop', relpath: '/greet', operation: 'post', action: 'served', responsetype: 'http' })
+  await ow.routes.create({ basepath: '/shop', relpath: '/items/{id}', operation: 'get', action: 'served', responsetype: 'http' })
+
+  const error = await ow.routes.create({ basepath: '/shop', relpath: '/text/{id}', operation: 'get', action: 'served', responsetype: 'text' })
+    .then(() => assert.fail('only .http actions are told the path'), error => error)
+  assert.ok(error.statusCode >= 400, error.message)
 
   const { apis } = await ow.routes.list()
   assert.equal(apis.length, 1)
@@ -35,11 +39,11 @@ test('routes are made, listed, called and deleted', async () => {
   }
   const answer = await call('/greet?name=Ada')
   assert.equal(answer.status, 200, answer.body)
-  assert.deepEqual(JSON.parse(answer.body), { method: 'get', path: '', name: 'Ada' })
+  assert.deepEqual(JSON.parse(answer.body), { method: 'get', path: '/greet', name: 'Ada' })
   const posted = await call('/greet', { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"name":"Grace"}' })
-  assert.deepEqual(JSON.parse(posted.body), { method: 'post', path: '', name: 'Grace' })
+  assert.deepEqual(JSON.parse(posted.body), { method: 'post', path: '/greet', name: 'Grace' })
   const item = await call('/items/7')
-  assert.equal(item.status, 200, item.body)
+  assert.deepEqual(JSON.parse(item.body), { method: 'get', path: '/items/7' })
   assert.equal((await call('/nowhere')).status, 404)
 
   await ow.routes.delete({ basepath: '/shop', relpath: '/greet', operation: 'POST' })
