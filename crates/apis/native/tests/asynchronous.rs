@@ -339,7 +339,7 @@ async fn a_manifest_says_how_messages_are_made() {
         "name": "worker", "image": "i",
         "async": {
             "queue": "work", "consumes": ["orders"], "concurrency": 4, "guarantee": "at-most-once",
-            "expiry": "3600s",
+            "expiry": "3600s", "dead-letters": false,
             "on-success": "function:hello",
             "on-failure": ["queue:failed", {"to": "https://example.org", "form": "answer", "headers": {"x-a": "b"}}],
             "retry": {"attempts": 7, "codes": [503], "outcomes": ["timeout"], "min-wait": "2s", "max-wait": "60s",
@@ -355,7 +355,7 @@ async fn a_manifest_says_how_messages_are_made() {
     assert_eq!((&*delivery.queue, delivery.concurrency), ("work", 4));
     assert_eq!(delivery.consumes, ["orders"]);
     assert_eq!(delivery.guarantee, Guarantee::AtMostOnce);
-    assert_eq!(delivery.expiry_ms, Some(3_600_000));
+    assert_eq!((delivery.expiry_ms, delivery.dead_letters), (Some(3_600_000), false));
     let retry = &delivery.retry;
     assert_eq!((retry.attempts, &retry.codes[..], retry.honour_retry_after), (7, &[503][..], false));
     assert_eq!((retry.min_wait_ms, retry.max_wait_ms, retry.patience_ms), (2000, 60_000, 600_000));

@@ -7,7 +7,10 @@ use super::{
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue};
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use xebec_core::{
     Digest, InvocationId,
     message::{
@@ -15,6 +18,7 @@ use xebec_core::{
         Receipt, Recipient, Source, Target,
     },
     ports::queue::{EntryQuery, EntryState},
+    record::{Filed, Note},
     rules::retry::{History, Retry},
 };
 
@@ -60,6 +64,13 @@ fn elaborate() -> Message {
     };
     message.hops = 3;
     message.source = Source::Schedule("nightly".into());
+    message.dead_letters = Some(false);
+    message.note = Some(Arc::new(Note {
+        filed: Some(Filed { tenant: super::tenant("filed"), name: "pkg/é".into() }),
+        cause: Some(InvocationId::new()),
+        details: serde_json::json!({"a": [null, 1.5, "\u{0}"]}),
+        answer_bytes: u64::MAX,
+    }));
     message
 }
 

@@ -259,6 +259,7 @@ mod tests {
                 "expiry": "3600s",
                 "on-success": "function:audit",
                 "on-failure": ["queue:failed", {"to": "https://example.org/x", "form": "answer"}],
+                "dead-letters": false,
                 "retry": {"attempts": 3, "codes": [503], "min-wait": "2s", "jitter": "full"},
                 "batch": {"size": 10, "wait": "500ms"},
             },

@@ -38,7 +38,7 @@ use xebec_core::{
         instance::InstanceId,
         invoker::Invoker,
     },
-    record::{Followed, InvocationRecord, RecordPage, RecordQuery},
+    record::{Followed, InvocationRecord, Note, RecordPage, RecordQuery},
     revision::{ContractSpec, RevisionSpec},
     rules::{hops, traffic::Traffic},
     tenant::TenantInfo,
@@ -55,6 +55,7 @@ pub struct Seen {
     pub uri: String,
     pub headers: HeaderMap,
     pub body: Bytes,
+    pub note: Option<Arc<Note>>,
 }
 
 impl Seen {
@@ -188,7 +189,7 @@ impl TestEngine {
             request_bytes: 0,
             response_bytes: 0,
             attempt: seen.attempt,
-            noted: None,
+            noted: seen.note.as_deref().map(|note| Box::new(note.clone().into())),
         });
     }
 }
@@ -203,8 +204,8 @@ struct Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         if !self.over {
-            self.engine.dropped.fetch_add(1, SeqCst);
             self.engine.record(&self.seen, Outcome::PlatformError(PlatformFault::Cancelled), None);
+            self.engine.dropped.fetch_add(1, SeqCst);
         }
     }
 }
@@ -212,7 +213,7 @@ impl Drop for Running<'_> {
 #[async_trait]
 impl Invoker for TestEngine {
     async fn invoke(&self, invocation: Invocation) -> Result<Answer, Box<InvokeError>> {
-        let Invocation { id, function, request, principal, attempt, .. } = invocation;
+        let Invocation { id, function, request, principal, attempt, note, .. } = invocation;
         let (handler, policy) = {
             let deployed = self.deployed.lock().unwrap();
             let Some(found) = deployed.get(&function) else {
@@ -231,6 +232,7 @@ impl Invoker for TestEngine {
             uri: head.uri.to_string(),
             headers: head.headers,
             body: body.collect(u64::MAX).await.unwrap(),
+            note,
         };
         let fault = if hops::hops(&seen.headers) >= hops::MAX_HOPS {
             Some(PlatformFault::Loop)
