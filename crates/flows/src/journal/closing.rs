@@ -31,40 +31,32 @@ pub(super) async fn close_what_is_over(shared: Arc<Shared>) {
 impl Shared {
     /// Takes away what is over and has its record; `all` also looks at what was looked for in vain just now.
     pub(super) async fn close(self: &Arc<Self>, all: bool) {
+        let _turn = self.turn.lock().await;
+        let now = Instant::now();
+        if all {
+            self.state.lock().over.values_mut().for_each(|over| over.due = now);
+        }
         loop {
-            let due = self.take_due(all);
-            if due.0.is_empty() {
+            let batch = self.take_due(now);
+            if batch.0.is_empty() {
                 return;
             }
-            let more = due.0.len() == BATCH;
-            self.close_batch(due).await;
-            if !more {
-                return;
-            }
+            self.close_batch(batch).await;
         }
     }
 
-    fn take_due(self: &Arc<Self>, all: bool) -> Batch {
-        let now = Instant::now();
+    fn take_due(self: &Arc<Self>, now: Instant) -> Batch {
         let mut state = self.state.lock();
-        let mut due = Vec::new();
-        let mut at = 0;
-        while at < state.over.len() && due.len() < BATCH {
-            if all || state.over[at].due <= now {
-                due.push(state.over.swap_remove(at));
-            } else {
-                at += 1;
-            }
-        }
-        state.closing += due.len();
+        let due = state.over.extract_if(|_, over| over.due <= now).take(BATCH);
+        let due: Vec<_> = due.map(|(_, over)| over).collect();
+        state.closing.extend(due.iter().map(|over| over.entry.id));
         Batch(due, self.clone())
     }
 
     async fn close_batch(&self, mut batch: Batch) {
         let mut closed = Vec::new();
-        let mut at = 0;
-        while at < batch.0.len() {
-            match self.has_record(&batch.0[at]).await {
+        for (at, over) in batch.0.iter().enumerate() {
+            match self.has_record(over).await {
                 Ok(true) => closed.push(at),
                 Ok(false) => {}
                 Err(error) => {
@@ -72,7 +64,6 @@ impl Shared {
                     break;
                 }
             }
-            at += 1;
         }
         if closed.is_empty() {
             return;
@@ -81,8 +72,8 @@ impl Shared {
         match self.store.write(writes).await {
             Ok(_) => {
                 for at in closed.iter().rev() {
-                    batch.0.swap_remove(*at);
-                    self.state.lock().closing -= 1;
+                    let closed = batch.0.swap_remove(*at);
+                    self.state.lock().closing.remove(&closed.entry.id);
                 }
             }
             Err(error) => tracing::warn!(%error, "the journal of flows cannot take entries away"),
@@ -122,13 +113,14 @@ struct Batch(Vec<Over>, Arc<Shared>);
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        let now = Instant::now();
+        // Later than whoever looks now would look.
+        let now = Instant::now() + Duration::from_millis(1);
         let mut state = self.1.state.lock();
-        state.closing -= self.0.len();
-        state.over.extend(self.0.drain(..).map(|mut over| {
+        for mut over in self.0.drain(..) {
+            state.closing.remove(&over.entry.id);
             over.due = now + over.pause;
             over.pause = (over.pause * 2).min(LONGEST_PAUSE);
-            over
-        }));
+            state.over.insert(over.entry.id, over);
+        }
     }
 }

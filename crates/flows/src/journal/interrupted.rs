@@ -25,7 +25,7 @@ pub struct Interrupted {
 }
 
 impl Journal {
-    /// Gives every run that is in the journal and in nobody's hands a record: at start, before anything is called
+    /// Gives every run that is in the journal and did not begin by it a record: at start, before anything is called
     /// and before messages are delivered. It can be interrupted itself: done again, it does what is left.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Journal {
         drop(listed);
         // What a run led to began after it, and shall have its record before that of the run names it.
         left.sort_by_key(|document| std::cmp::Reverse(document.created));
-        left.retain(|document| !self.is_held(document));
+        left.retain(|document| !self.is_ours(document));
         let mut found = Interrupted::default();
         for batch in left.chunks(BATCH) {
             for document in batch {
@@ -53,9 +53,9 @@ impl Journal {
         Ok(found)
     }
 
-    fn is_held(&self, document: &Document) -> bool {
+    fn is_ours(&self, document: &Document) -> bool {
         let id = document.name.parse::<InvocationId>();
-        id.is_ok_and(|id| self.shared.state.lock().held.contains_key(&id))
+        id.is_ok_and(|id| self.shared.state.lock().knows(&id))
     }
 
     async fn end(&self, document: &Document, found: &mut Interrupted) -> Result<(), Error> {
@@ -100,7 +100,7 @@ fn sentence(steps: usize) -> String {
         1 => "one of its steps has a record".to_owned(),
         n => format!("{n} of its steps have records"),
     };
-    format!("the server ended while it ran: {steps}, and none is made again")
+    format!("it was interrupted, since the server ended while it ran: {steps}, and none is made again")
 }
 
 /// The record of a run that was not recorded by who ran it.

@@ -8,7 +8,11 @@ pub use interrupted::Interrupted;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{sync::Notify, time::Instant};
 use xebec_core::{
     Error, ErrorKind, FunctionKey, InvocationId,
@@ -83,6 +87,8 @@ struct Shared {
     state: Mutex<State>,
     /// A run is over.
     over: Notify,
+    /// Held by whoever takes entries away.
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -90,9 +96,9 @@ struct State {
     /// Runs in progress, and how many hold each.
     held: HashMap<InvocationId, Held>,
     /// Runs that are over and whose entry is still there.
-    over: Vec<Over>,
-    /// Of these, those that are being looked at just now.
-    closing: usize,
+    over: HashMap<InvocationId, Over>,
+    /// The same, being looked at just now.
+    closing: HashSet<InvocationId>,
 }
 
 struct Held {
@@ -113,7 +119,11 @@ struct Over {
 
 impl State {
     fn runs(&self) -> usize {
-        self.held.len() + self.over.len() + self.closing
+        self.held.len() + self.over.len() + self.closing.len()
+    }
+
+    fn knows(&self, id: &InvocationId) -> bool {
+        self.held.contains_key(id) || self.over.contains_key(id) || self.closing.contains(id)
     }
 }
 
@@ -121,7 +131,14 @@ impl Journal {
     /// A journal in `store`, of calls whose records go to `records`. Must be called within the async runtime.
     pub fn new(store: Arc<dyn Store>, records: Arc<dyn Records>, options: JournalOptions) -> Arc<Self> {
         let state = Mutex::default();
-        let shared = Arc::new(Shared { store, records, options, state, over: Notify::new() });
+        let shared = Arc::new(Shared {
+            store,
+            records,
+            options,
+            state,
+            over: Notify::new(),
+            turn: Default::default(),
+        });
         let closer = tokio::spawn(closing::close_what_is_over(shared.clone()));
         Arc::new(Self { shared, closer })
     }
@@ -135,7 +152,12 @@ impl Journal {
     /// `XB2020` too many runs are in progress; and what [`Store`] says.
     pub async fn begin(&self, entry: Entry) -> Result<Kept, Error> {
         let entry = Arc::new(entry);
-        let kept = self.shared.hold(&entry)?;
+        let kept = loop {
+            if let Some(kept) = self.shared.hold(&entry)? {
+                break kept;
+            }
+            let _its_entry_is_gone = self.shared.turn.lock().await;
+        };
         let spec = serde_json::to_value(&*entry)
             .map_err(|error| Error::internal("XB4003", format!("a run cannot be written down: {error}")))?;
         let key = entry.key();
@@ -162,18 +184,25 @@ impl Drop for Journal {
 }
 
 impl Shared {
-    fn hold(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<Kept, Error> {
+    /// Counts one more who holds a run; `None`: an earlier run of that id – an attempt before this one – is just
+    /// being put away.
+    fn hold(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<Option<Kept>, Error> {
         let mut state = self.state.lock();
+        if state.closing.contains(&entry.id) {
+            return Ok(None);
+        }
+        state.over.remove(&entry.id);
         if let Some(held) = state.held.get_mut(&entry.id) {
             held.by += 1;
         } else if state.runs() < self.options.runs {
-            state.held.insert(entry.id, Held { entry: entry.clone(), by: 1, given_up: Vec::new() });
+            let held = Held { entry: entry.clone(), by: 1, given_up: Vec::new() };
+            state.held.insert(entry.id, held);
         } else {
             let message = format!("{} runs of flows are in progress", self.options.runs);
             return Err(Error::new(ErrorKind::Unavailable, "XB2020", message)
                 .with_hint("try again when some of them are through"));
         }
-        Ok(Kept { id: entry.id, journal: self.clone() })
+        Ok(Some(Kept { id: entry.id, journal: self.clone() }))
     }
 
     fn let_go(&self, id: &InvocationId) {
@@ -186,7 +215,7 @@ impl Shared {
         if let Some(held) = state.held.remove(id) {
             let (since, pause) = (Instant::now(), self.options.every);
             let Held { entry, given_up, .. } = held;
-            state.over.push(Over { entry, given_up, since, due: since, pause });
+            state.over.insert(*id, Over { entry, given_up, since, due: since, pause });
             drop(state);
             self.over.notify_one();
         }

@@ -180,3 +180,31 @@ async fn what_was_left_gets_a_record_that_names_its_steps() {
     assert!(told.noted.is_none() && told.message.unwrap().contains("none of its steps has a record"));
     assert_eq!(desk.journal.end_interrupted().await.unwrap(), Interrupted::default());
 }
+
+/// A call that is tried again has the id that it had.
+#[tokio::test]
+async fn a_later_attempt_of_a_run_is_in_the_journal_whatever_became_of_the_earlier() {
+    let desk = desk(&Arc::default(), soon());
+    for attempt in 1..100 {
+        let entry = Entry { attempt, ..entry() };
+        drop(desk.journal.begin(entry.clone()).await.unwrap());
+        desk.records.note(record(&entry, Outcome::PlatformError(PlatformFault::Overloaded)));
+        // Sometimes before, sometimes while the first one is put away.
+        for _ in 0..attempt % 5 {
+            tokio::task::yield_now().await;
+        }
+        let closing = tokio::spawn({
+            let journal = desk.journal.clone();
+            async move { journal.close().await }
+        });
+        if attempt % 2 == 0 {
+            tokio::task::yield_now().await;
+        }
+        let kept = desk.journal.begin(Entry { attempt: attempt + 1, ..entry.clone() }).await.unwrap();
+        closing.await.unwrap();
+        desk.journal.close().await;
+        assert_eq!((desk.disk.documents.lock().len(), desk.journal.runs()), (1, 1), "{attempt}");
+        drop(kept);
+        until(|| desk.journal.runs() == 0 && desk.disk.documents.lock().is_empty()).await;
+    }
+}
