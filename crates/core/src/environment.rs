@@ -49,11 +49,13 @@ fn one() -> u32 {
 /// A command that runs at deploy time, in the same sandbox, with the code at `/app`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildStep {
-    /// It runs if this file is in the code's root, e.g. `requirements.txt`.
+    /// It runs if this file is in the code's root, e.g. `requirements.txt`; `.`: always.
     pub when: String,
-    /// Files whose contents decide whether an earlier result can be used again; those that exist count.
+    /// Files whose contents decide whether an earlier result can be used again; those that exist count. `.` is all
+    /// of the code, and which of its entry points is called.
     pub cache_key: Vec<String>,
-    /// The command. It writes what it installs to `$XEBEC_DEPENDENCIES`.
+    /// The command. It writes what it installs to `$XEBEC_DEPENDENCIES`, sees what the steps before it installed
+    /// where instances see it, and is told the entry point as `$XEBEC_HANDLER`.
     pub command: Vec<String>,
     /// Where the result appears inside instances, e.g. `/app/node_modules`.
     pub mount: String,

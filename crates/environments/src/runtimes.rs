@@ -17,6 +17,10 @@ macro_rules! files {
 
 /// All of them.
 pub const FILES: &[RuntimeFile] = files![
+    "go/build.sh",
+    "go/launcher.go",
+    "go/prepare.sh",
+    "go/settings.sh",
     "node/action.js",
     "node/install.sh",
     "node/loading.js",
@@ -46,7 +50,7 @@ mod tests {
     fn every_file_of_the_workers_is_there() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes");
         let mut found = BTreeSet::new();
-        for folder in ["node", "python", "python/xebec_worker"] {
+        for folder in ["go", "node", "python", "python/xebec_worker"] {
             for entry in std::fs::read_dir(root.join(folder)).unwrap() {
                 let entry = entry.unwrap();
                 if entry.file_type().unwrap().is_file() {

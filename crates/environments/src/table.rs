@@ -170,6 +170,7 @@ mod tests {
             "image",
             "node",
             "openwhisk-actionloop",
+            "openwhisk-go",
             "openwhisk-skeleton",
             "python",
             "wasi-command",

@@ -37,30 +37,50 @@ const LAST_LINES: usize = 20;
 /// A file larger than this is no lock file.
 const MAX_KEY_FILE: u64 = 16 << 20;
 
-/// Runs a build step unless it ran before with the same lock files. `None`: the code has nothing for it.
+/// What stands for all of the code in a step's settings.
+const ALL: &str = ".";
+
+/// What steps work on.
+pub(crate) struct Code<'a> {
+    /// Where it is.
+    pub(crate) directory: &'a Path,
+    /// What it is called: another name for other code.
+    pub(crate) name: &'a str,
+    /// Which of its entry points is called.
+    pub(crate) handler: Option<&'a str>,
+}
+
+/// Runs a build step unless it ran before with the same lock files. `None`: the code has nothing for it. `before`
+/// is what the steps before it installed.
 pub(crate) async fn install(
     inner: &Inner,
     environment: &Environment,
     step: &BuildStep,
-    (code, code_name): (&Path, &str),
+    code: &Code<'_>,
+    before: &[Installed],
     programs: &[Arc<Program>],
     progress: &dyn Progress,
 ) -> Result<Option<Installed>, Error> {
-    if !is_file_in(code, &step.when) || is_empty(&code.join(&step.when)) {
+    if !has_work(step, code.directory) {
         return Ok(None);
     }
-    let key = key(environment, step, code, code_name, programs)
+    let key = key(environment, step, code, programs)
         .map_err(|error| storage("read the function's lock files", &error))?;
     let place = inner.prepared.dependencies(&key);
     let installed = Installed { key, mount: PathBuf::from(&step.mount) };
     let _lock = inner.prepared.lock(&place).await;
     if place.is_dir() {
-        progress.step(&format!("dependencies of {} are installed already", step.when));
+        if step.when != ALL {
+            progress.step(&format!("dependencies of {} are installed already", step.when));
+        }
         return Ok(Some(installed));
     }
-    progress.step(&format!("installing dependencies of {}", step.when));
+    match step.when.as_str() {
+        ALL => progress.step("building the code"),
+        when => progress.step(&format!("installing dependencies of {when}")),
+    }
     let work = inner.prepared.work().map_err(|error| storage("make a directory to install in", &error))?;
-    run(inner, step, code, programs, work.path(), progress).await?;
+    run(inner, step, code, before, programs, work.path(), progress).await?;
     let made = work.path().join("dependencies");
     let settled = tokio::task::spawn_blocking(move || {
         publish(&made)?;
@@ -78,7 +98,8 @@ pub(crate) async fn install(
 async fn run(
     inner: &Inner,
     step: &BuildStep,
-    code: &Path,
+    code: &Code<'_>,
+    before: &[Installed],
     programs: &[Arc<Program>],
     work: &Path,
     progress: &dyn Progress,
@@ -92,7 +113,10 @@ async fn run(
     };
     prepare().map_err(|error| storage("prepare an installation", &error))?;
     let mut binds = layout::program_binds(programs);
-    binds.push(layout::read_only(code, Path::new(CODE)));
+    binds.push(layout::read_only(code.directory, Path::new(CODE)));
+    for installed in before {
+        binds.push(layout::read_only(&inner.prepared.dependencies(&installed.key), &installed.mount));
+    }
     binds.push(layout::read_only(&inner.runtimes, Path::new(RUNTIMES)));
     for name in ["dependencies", "home", "tmp"] {
         binds.push(Bind { host: work.join(name), inside: Path::new(WORK).join(name), writable: true });
@@ -102,6 +126,9 @@ async fn run(
     variables.extend(settings.variables(&format!("{WORK}/home")));
     for (name, directory) in [("HOME", "home"), ("TMPDIR", "tmp"), ("XEBEC_DEPENDENCIES", "dependencies")] {
         variables.insert(name.to_owned(), format!("{WORK}/{directory}"));
+    }
+    if let Some(handler) = code.handler {
+        variables.insert("XEBEC_HANDLER".to_owned(), handler.to_owned());
     }
     let failed = |error: xebec_sandbox::SandboxError| bad(step, &error.to_string(), &VecDeque::new());
     let spec = SandboxSpec {
@@ -152,7 +179,10 @@ async fn run(
 
 fn bad(step: &BuildStep, why: &str, last: &VecDeque<String>) -> Error {
     let tail = last.iter().map(|line| format!("\n{line}")).collect::<String>();
-    let message = format!("the dependencies of {} cannot be installed: the installer {why}{tail}", step.when);
+    let message = match step.when.as_str() {
+        ALL => format!("the code cannot be built: the compiler {why}{tail}"),
+        when => format!("the dependencies of {when} cannot be installed: the installer {why}{tail}"),
+    };
     Error::new(ErrorKind::Invalid, "XB3002", message)
 }
 
@@ -160,8 +190,7 @@ fn bad(step: &BuildStep, why: &str, last: &VecDeque<String>) -> Error {
 fn key(
     environment: &Environment,
     step: &BuildStep,
-    code: &Path,
-    code_name: &str,
+    code: &Code<'_>,
     programs: &[Arc<Program>],
 ) -> io::Result<String> {
     let mut hash = Sha256::new();
@@ -177,16 +206,20 @@ fn key(
     for program in programs {
         add(program.identity.as_bytes());
     }
+    if step.cache_key.iter().any(|name| name == ALL) {
+        add(code.name.as_bytes());
+        add(code.handler.unwrap_or_default().as_bytes());
+    }
     let mut names: Vec<_> = step.cache_key.iter().chain([&step.when]).collect();
     names.sort();
     names.dedup();
-    for name in names.into_iter().filter(|name| is_file_in(code, name)) {
-        let contents = fs::read(code.join(name))?;
+    for name in names.into_iter().filter(|name| is_file_in(code.directory, name)) {
+        let contents = fs::read(code.directory.join(name))?;
         add(name.as_bytes());
         add(&contents);
         // What is installed from the code itself changes with it.
         if names_local_files(&String::from_utf8_lossy(&contents)) {
-            add(code_name.as_bytes());
+            add(code.name.as_bytes());
         }
     }
     Ok(hex::encode(hash.finalize()))
@@ -204,6 +237,11 @@ fn names_local_files(text: &str) -> bool {
             || word.starts_with("/app")
             || word == "workspaces"
     })
+}
+
+/// Whether the code has anything for a step.
+fn has_work(step: &BuildStep, code: &Path) -> bool {
+    step.when == ALL || (is_file_in(code, &step.when) && !is_empty(&code.join(&step.when)))
 }
 
 /// Whether a file holds nothing but blank lines and remarks, as those of templates do.
@@ -275,7 +313,10 @@ mod tests {
         let environment = xebec_core::environment::Environments::environment(&table, "python").unwrap();
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-        let key = |code_name: &str| key(&environment, &step(), folder.path(), code_name, &[]).unwrap();
+        let of = |step: &BuildStep, name: &str, handler| {
+            key(&environment, step, &Code { directory: folder.path(), name, handler }, &[]).unwrap()
+        };
+        let key = |code_name: &str| of(&step(), code_name, None);
         write("requirements.txt", "flask==3.0");
         write("handler.py", "1");
         let first = key("code-1");
@@ -287,6 +328,14 @@ mod tests {
         write("requirements.txt", "flask==3.0\n./lib");
         assert_ne!(key("code-2"), second);
         assert_ne!(key("code-2"), key("code-3"));
+        // A build of all of the code follows all of it, and what is called; one of nothing follows nothing.
+        let all = BuildStep { when: ".".to_owned(), cache_key: vec![".".to_owned()], ..step() };
+        assert!(has_work(&all, folder.path()));
+        assert_ne!(of(&all, "code-3", None), of(&all, "code-4", None));
+        assert_ne!(of(&all, "code-3", Some("a")), of(&all, "code-3", Some("b")));
+        assert_eq!(of(&all, "code-3", Some("a")), of(&all, "code-3", Some("a")));
+        let nothing = BuildStep { cache_key: Vec::new(), ..all };
+        assert_eq!(of(&nothing, "code-3", Some("a")), of(&nothing, "code-4", Some("b")));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How this machine reaches package registries: what `pip` and `npm` are told here, they are told in builds, too.
+//! How this machine reaches package registries: what `pip`, `npm` and `go` are told here, they are told in builds, too.
 //!
 //! Proxies, indexes, certificates and credentials for registries go to build steps only. Functions never see
 //! them, but what a build step installs could: who may deploy may use this machine's registries.
@@ -15,7 +15,7 @@ use xebec_sandbox::Bind;
 /// Variables that are handed on, by the start of their names, in any case.
 const PREFIXES: [&str; 2] = ["PIP_", "NPM_CONFIG_"];
 /// Variables that are handed on, in any case.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 16] = [
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "ALL_PROXY",
@@ -27,6 +27,11 @@ const NAMES: [&str; 11] = [
     "NODE_EXTRA_CA_CERTS",
     "GIT_SSL_CAINFO",
     "NETRC",
+    "GOPROXY",
+    "GOPRIVATE",
+    "GONOPROXY",
+    "GOSUMDB",
+    "GONOSUMDB",
 ];
 /// Files of the user's home directory that are handed on.
 const HOME_FILES: [&str; 4] = [".config/pip/pip.conf", ".pip/pip.conf", ".npmrc", ".netrc"];

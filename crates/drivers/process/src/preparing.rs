@@ -37,10 +37,12 @@ impl Inner {
             let steps = if spec.as_is { &[] } else { environment.build.as_slice() };
             dependencies::make_mount_points(&directory, steps)
                 .map_err(|error| storage("make room for dependencies", &error))?;
+            let what =
+                dependencies::Code { directory: &directory, name: &name, handler: spec.handler.as_deref() };
             for step in steps {
-                let what = (directory.as_path(), name.as_str());
+                let before = &record.dependencies;
                 let installed =
-                    dependencies::install(self, environment, step, what, &programs, progress).await?;
+                    dependencies::install(self, environment, step, &what, before, &programs, progress).await?;
                 let seen = installed.filter(|it| dependencies::has_mount_point(&directory, &it.mount));
                 record.dependencies.extend(seen);
             }

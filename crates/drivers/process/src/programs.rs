@@ -117,6 +117,10 @@ async fn settle(name: &str, path: &Path) -> Result<Program, Error> {
         let answer = ask(name, path, &["-e", ASK_NODE]).await?;
         return node(name, &answer).ok_or_else(|| missing(name, "it does not say where it is"));
     }
+    if kind == "go" {
+        let answer = ask(name, path, &["env", "GOROOT", "GOVERSION", "GOARCH"]).await?;
+        return go(name, &answer).ok_or_else(|| missing(name, "it does not say where it is"));
+    }
     // Not the canonical path: a program may look at the name by which it is called (busybox).
     let roots = if is_system(path) { Vec::new() } else { vec![path.to_owned()] };
     Ok(Program { name: name.to_owned(), path: path.to_owned(), roots, identity: kind.to_owned() })
@@ -149,6 +153,14 @@ fn node(name: &str, answer: &str) -> Option<Program> {
         roots.extend(modules.is_dir().then_some(modules));
     }
     Some(Program { name: name.to_owned(), path, roots, identity: format!("node {identity}") })
+}
+
+fn go(name: &str, answer: &str) -> Option<Program> {
+    let (root, identity) = answer.trim_end().split_once('\n')?;
+    let root = PathBuf::from(root);
+    let path = root.join("bin/go");
+    let roots = if is_system(&root) { Vec::new() } else { vec![root] };
+    Some(Program { name: name.to_owned(), path, roots, identity: identity.replace('\n', " ") })
 }
 
 async fn ask(name: &str, path: &Path, arguments: &[&str]) -> Result<String, Error> {
@@ -196,7 +208,7 @@ mod tests {
     #[tokio::test]
     async fn interpreters_say_where_they_are() {
         let programs = Programs::default();
-        for name in ["python3", "node"] {
+        for name in ["python3", "node", "go"] {
             match programs.find(name).await {
                 Err(error) => xebec_skipped::skipped!("{error}"),
                 Ok(found) => {
