@@ -42,7 +42,8 @@ impl Inner {
             for step in steps {
                 let before = &record.dependencies;
                 let installed =
-                    dependencies::install(self, environment, step, &what, before, &programs, progress).await?;
+                    dependencies::install(self, environment, step, &what, before, &programs, progress)
+                        .await?;
                 let seen = installed.filter(|it| dependencies::has_mount_point(&directory, &it.mount));
                 record.dependencies.extend(seen);
             }
