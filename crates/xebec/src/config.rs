@@ -1,10 +1,12 @@
 //! Configuration: flags, then `XEBEC_…` variables, then `xebec.toml`, then what is built in.
 
 mod delivery;
+mod openwhisk;
 mod queue;
 mod records;
 mod telemetry;
 
+pub(crate) use openwhisk::OpenWhisk;
 pub(crate) use queue::Queue;
 pub(crate) use records::History;
 
@@ -45,6 +47,7 @@ pub(crate) struct File {
     records: records::FileRecords,
     logs: records::FileLogs,
     telemetry: telemetry::FileTelemetry,
+    openwhisk: openwhisk::FileOpenWhisk,
     tenants: BTreeMap<String, TenantQuota>,
     images: Vec<ImageRule>,
     environments: Vec<Environment>,
@@ -150,6 +153,7 @@ pub(crate) struct Config {
     pub(crate) delivery: DeliveryOptions,
     pub(crate) history: History,
     pub(crate) telemetry: TelemetryOptions,
+    pub(crate) openwhisk: OpenWhisk,
     pub(crate) tenants: BTreeMap<String, TenantQuota>,
     pub(crate) images: Vec<ImageRule>,
     pub(crate) environments: Vec<Environment>,
@@ -193,6 +197,7 @@ impl Config {
             )?,
             history: History::decide(&file.records, &file.logs),
             telemetry: file.telemetry.decide()?,
+            openwhisk: file.openwhisk.decide()?,
             tenants: file.tenants,
             images: file.images,
             environments: file.environments,

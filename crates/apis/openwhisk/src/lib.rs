@@ -32,22 +32,23 @@ mod web;
 
 pub mod wire;
 
+pub use throttle::Throttle;
+
 use async_trait::async_trait;
 use entities::Entities;
 use http::{Request, Response, request::Parts as Head};
 use std::{sync::Arc, time::Duration};
-use throttle::Throttle;
 use tokio::task::JoinHandle;
 use turns::Turns;
 use xebec_core::{
     Body, Error,
     auth::{Access, Keys},
     ports::{
-        control::Control, deliveries::Deliveries, door::Door, invoker::Invoker, records::Records,
-        schedules::Schedules, store::Store,
+        builtin::Builtin, control::Control, deliveries::Deliveries, door::Door, invoker::Invoker,
+        records::Records, schedules::Schedules, store::Store,
     },
 };
-use xebec_flows::Journal;
+use xebec_flows::{Bounds, Flows, Journal, Ports};
 
 /// The door's name, as functions deployed through it carry it in their key.
 pub const DOOR: &str = "openwhisk";
@@ -83,6 +84,8 @@ pub struct Parts {
     pub journal: Arc<Journal>,
     /// Who may do what.
     pub keys: Arc<dyn Keys>,
+    /// What namespaces do just now: the one whose [`Throttle::counted`] the deliveries call through.
+    pub throttle: Arc<Throttle>,
     /// What is configured.
     pub options: Options,
 }
@@ -134,9 +137,13 @@ pub(crate) struct Shared {
     /// What is deployed, in memory.
     pub(crate) entities: Arc<Entities>,
     /// What namespaces do just now.
-    pub(crate) throttle: Throttle,
+    pub(crate) throttle: Arc<Throttle>,
     /// Changes of one thing come one after the other.
     pub(crate) turns: Turns,
+    /// The routes of the API gateway.
+    pub(crate) apis: system::Apis,
+    /// What comes with the server.
+    pub(crate) system: system::System,
 }
 
 impl OpenWhisk {
@@ -145,7 +152,18 @@ impl OpenWhisk {
     /// # Errors
     /// What the store says.
     pub async fn open(parts: Parts) -> Result<Self, Error> {
-        let Parts { control, invoker, deliveries, schedules, store, records, journal, keys, options } = parts;
+        let Parts {
+            control,
+            invoker,
+            deliveries,
+            schedules,
+            store,
+            records,
+            journal,
+            keys,
+            throttle,
+            options,
+        } = parts;
         let entities = Arc::new(Entities::default());
         let version = entities.load(store.as_ref()).await?;
         let watching = tokio::spawn(entities::watch(Arc::clone(&entities), Arc::clone(&store), version));
@@ -160,10 +178,31 @@ impl OpenWhisk {
             keys,
             options,
             entities,
-            throttle: Throttle::default(),
+            throttle,
             turns: Turns::default(),
+            apis: system::Apis::default(),
+            system: system::System::default(),
         };
         Ok(Self { shared: Arc::new(shared), watching })
+    }
+
+    /// The code of its functions that are part of the server, by name: to be made known to the builtin driver
+    /// before the first request.
+    pub fn builtins(&self) -> Vec<(&'static str, Arc<dyn Builtin>)> {
+        let ports =
+            Ports { invoker: Arc::clone(&self.shared.invoker), journal: Arc::clone(&self.shared.journal) };
+        let steps = Arc::new(steps::OfDoor(Arc::downgrade(&self.shared)));
+        let limits = &self.shared.options.limits;
+        let steps_at_most = u32::try_from(limits.sequence_length).unwrap_or(u32::MAX);
+        let flows = Flows::new(ports, steps, Bounds { steps: steps_at_most, ..Bounds::default() });
+        let triggers: Arc<dyn Builtin> = Arc::new(fire::Triggers(Arc::downgrade(&self.shared)));
+        let mut builtins = vec![
+            (translate::CHAIN, flows.chain()),
+            (translate::CONDUCT, flows.conduct()),
+            (translate::TRIGGER, triggers),
+        ];
+        builtins.extend(system::builtins(&self.shared));
+        builtins
     }
 }
 
@@ -197,6 +236,9 @@ impl Door for OpenWhisk {
     }
 
     async fn handle(&self, request: Request<Body>) -> Response<Body> {
+        if let Err(rejection) = self.shared.system.ready(&self.shared).await {
+            return rejection.answer("");
+        }
         let path = request.uri().path();
         if path.starts_with(WEB) {
             web::handle(&self.shared, request).await

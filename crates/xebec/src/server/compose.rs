@@ -2,7 +2,7 @@
 
 use super::{backup, key_file, login, queue};
 use crate::{
-    config::{Config, Tls},
+    config::{self, Config, Tls},
     failure::Failure,
 };
 use std::{
@@ -11,6 +11,7 @@ use std::{
 };
 use xebec_api_native::{Native, NativeParts};
 use xebec_api_openfaas::OpenFaas;
+use xebec_api_openwhisk::OpenWhisk;
 use xebec_blobs::{HeldBlobs, LocalBlobs};
 use xebec_core::{
     Tenant,
@@ -26,10 +27,12 @@ use xebec_core::{
     },
 };
 use xebec_delivery::{Delivery, DeliveryOptions, DeliveryParts};
+use xebec_driver_builtin::BuiltinDriver;
 use xebec_driver_docker::{DockerDriver, DockerOptions};
 use xebec_driver_wasm::{WasmDriver, WasmOptions};
 use xebec_engine::{Engine, EngineOptions, EngineParts};
 use xebec_environments::Table;
+use xebec_flows::{Journal, JournalOptions};
 use xebec_gateway::{Gateway, GatewayOptions, GatewayParts, KeyRing, installation_token};
 use xebec_schedules::Schedules;
 use xebec_store_sqlite::{DataDirectory, SqliteStore};
@@ -40,6 +43,7 @@ pub(super) struct Composed {
     pub(super) engine: Arc<Engine>,
     pub(super) delivery: Arc<Delivery>,
     pub(super) schedules: Arc<Schedules>,
+    pub(super) journal: Arc<Journal>,
     pub(super) gateway: Gateway,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) stopping: Arc<AtomicBool>,
@@ -56,8 +60,10 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
         Arc::new(SqliteStore::open(&directory, xebec_store_sqlite::Options::default())?);
     let blobs = Arc::new(LocalBlobs::open(&data.join(xebec_store_sqlite::backup::BLOBS_DIRECTORY))?);
     let (records, logs) = xebec_records::open(data)?;
-    let drivers = drivers(config).await?;
+    let mut drivers = drivers(config).await?;
     let strict = drivers.iter().any(|driver| driver.report().shares_host_network);
+    let builtin = Arc::new(BuiltinDriver::new());
+    drivers.push(Arc::clone(&builtin) as Arc<dyn Driver>);
     let secret_key = key_file::open(data)?;
     let engine = Engine::new(EngineParts {
         store: Arc::clone(&store),
@@ -107,11 +113,29 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
     })?);
     let deliveries: Arc<dyn Deliveries> = Arc::clone(&delivery) as Arc<dyn Deliveries>;
     let schedules = Arc::new(Schedules::new(xebec_schedules::Parts {
-        store,
+        store: Arc::clone(&store),
         control: Arc::clone(&control),
         deliveries: Arc::clone(&deliveries),
         clock,
     }));
+    let journal = Journal::new(Arc::clone(&store), engine.records_port(), JournalOptions::default());
+    let listen = addresses(&config.listen)?;
+    let url_host = url_host(&listen);
+    let openwhisk = OpenWhisk::open(xebec_api_openwhisk::Parts {
+        control: Arc::clone(&control),
+        invoker: Arc::clone(&invoker),
+        deliveries: Arc::clone(&deliveries),
+        schedules: Arc::clone(&schedules) as Arc<dyn xebec_core::ports::schedules::Schedules>,
+        store,
+        records: engine.records_port(),
+        journal: Arc::clone(&journal),
+        keys: keys.clone(),
+        options: openwhisk_options(config, &url_host, &listen),
+    })
+    .await?;
+    for (name, code) in openwhisk.builtins() {
+        builtin.register(name, code);
+    }
     let stopping = Arc::new(AtomicBool::new(false));
     let native = Native::new(NativeParts {
         control: Arc::clone(&control),
@@ -125,11 +149,9 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
         stopping: Arc::clone(&stopping),
     });
     let openfaas = openfaas.with_deliveries(deliveries);
-    let listen = addresses(&config.listen)?;
-    let url_host = url_host(&listen);
     let (counted, delivered, exported) = (Arc::clone(&engine), Arc::clone(&delivery), Arc::clone(&telemetry));
     let gateway = Gateway::new(GatewayParts {
-        doors: vec![Arc::new(native), Arc::new(openfaas)],
+        doors: vec![Arc::new(native), Arc::new(openfaas), Arc::new(openwhisk)],
         keys,
         metrics: vec![Arc::new(move |out: &mut String| {
             counted.metrics(out);
@@ -149,7 +171,7 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
         },
     })?;
     telemetry.start(gateway.metrics());
-    Ok(Composed { engine, delivery, schedules, gateway, telemetry, stopping, token, url_host })
+    Ok(Composed { engine, delivery, schedules, journal, gateway, telemetry, stopping, token, url_host })
 }
 
 /// What drivers and environments would find on this machine, without a server.
@@ -193,6 +215,22 @@ async fn process_driver(config: &Config) -> Result<xebec_driver_process::Process
 
 fn environments(config: &Config) -> Result<Arc<dyn Environments>, Failure> {
     Ok(Arc::new(Table::new(config.environments.clone(), config.images.clone())?))
+}
+
+fn openwhisk_options(config: &Config, url_host: &str, listen: &[SocketAddr]) -> xebec_api_openwhisk::Options {
+    let config::OpenWhisk { api_host, wait, limits } = config.openwhisk.clone();
+    let listening = || {
+        let scheme = if config.tls == Tls::Off { "http" } else { "https" };
+        let port = listen.first().map_or(0, SocketAddr::port);
+        format!("{scheme}://{url_host}:{port}")
+    };
+    xebec_api_openwhisk::Options {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        api_host: api_host.unwrap_or_else(listening),
+        wait,
+        limits,
+        ..xebec_api_openwhisk::Options::default()
+    }
 }
 
 fn addresses(listen: &str) -> Result<Vec<SocketAddr>, Failure> {

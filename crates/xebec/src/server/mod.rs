@@ -22,6 +22,7 @@ use std::{
 use tokio::{sync::oneshot, task::JoinHandle};
 use xebec_delivery::Delivery;
 use xebec_engine::Engine;
+use xebec_flows::Journal;
 use xebec_gateway::Served;
 use xebec_schedules::Schedules;
 use xebec_telemetry::Telemetry;
@@ -40,6 +41,7 @@ pub(crate) struct Server {
     engine: Arc<Engine>,
     delivery: Arc<Delivery>,
     schedules: Arc<Schedules>,
+    journal: Arc<Journal>,
     telemetry: Arc<Telemetry>,
     drain: Duration,
     stopping: Arc<AtomicBool>,
@@ -50,7 +52,7 @@ pub(crate) struct Server {
 impl Server {
     /// Opens the state, resumes what is deployed, and serves. When this returns, calls are answered.
     pub(crate) async fn start(config: Config) -> Result<Self, Failure> {
-        let Composed { engine, delivery, schedules, gateway, telemetry, stopping, token, url_host } =
+        let Composed { engine, delivery, schedules, journal, gateway, telemetry, stopping, token, url_host } =
             compose::compose(&config).await?;
         let readiness = gateway.readiness();
         let bound = gateway.bind().await?;
@@ -63,6 +65,11 @@ impl Server {
             let _ = stopped.await;
         }));
         engine.resume().await?;
+        // Before anything runs that could be taken for what was interrupted.
+        let interrupted = journal.end_interrupted().await?;
+        if interrupted.ended > 0 {
+            tracing::warn!(calls = interrupted.ended, "the last end of the server interrupted calls");
+        }
         delivery.start().await;
         schedules.start().await?;
         readiness.set_ready();
@@ -74,6 +81,7 @@ impl Server {
             engine,
             delivery,
             schedules,
+            journal,
             telemetry,
             drain,
             stopping,
@@ -110,6 +118,7 @@ impl Server {
         if let Err(panic) = served {
             tracing::error!(%panic, "the gateway ended by a defect");
         }
+        self.journal.close().await;
         self.engine.shutdown(INSTANCES_END).await;
         self.telemetry.shutdown(EXPORT_ENDS).await;
     }

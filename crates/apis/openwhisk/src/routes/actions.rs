@@ -105,7 +105,11 @@ pub(super) async fn put(
 }
 
 /// `DELETE …/actions/name`: answered with what was deleted.
-pub(super) async fn delete(shared: &Arc<Shared>, call: &Call, name: FullName) -> Result<Response<Body>, Rejection> {
+pub(super) async fn delete(
+    shared: &Arc<Shared>,
+    call: &Call,
+    name: FullName,
+) -> Result<Response<Body>, Rejection> {
     if !call.caller.may_manage(&name.namespace) {
         return Err(Rejection::forbidden(&name));
     }
@@ -232,12 +236,8 @@ pub(crate) async fn deploy(
 ) -> Result<(), Rejection> {
     let limits = shared.limits(&action.namespace);
     let place = place(shared, &action.exec)?;
-    let running = place.map(|place| Running {
-        place,
-        limits: &limits,
-        api_host: &shared.options.api_host,
-        package,
-    });
+    let running =
+        place.map(|place| Running { place, limits: &limits, api_host: &shared.options.api_host, package });
     for deployment in translate::deployments(action, running.as_ref(), &limits)? {
         shared.control.deploy(deployment, &Silent).await?;
     }
@@ -280,7 +280,7 @@ pub(crate) async fn remove(shared: &Shared, action: &Action) -> Result<(), Rejec
 }
 
 /// Removes a function, if it is there.
-pub(super) async fn remove_function(shared: &Shared, key: &xebec_core::FunctionKey) -> Result<(), Error> {
+pub(crate) async fn remove_function(shared: &Shared, key: &xebec_core::FunctionKey) -> Result<(), Error> {
     match shared.control.remove(key).await {
         Err(error) if error.code == "XB2002" => Ok(()),
         other => other,
@@ -323,7 +323,9 @@ fn check_limits(limits: &EffectiveLimits, put: Option<&ActionLimitsPut>) -> Resu
             ));
         }
         Some(is) if is < least => {
-            return fault(format!("duration {is} milliseconds below allowed threshold of {least} milliseconds"));
+            return fault(format!(
+                "duration {is} milliseconds below allowed threshold of {least} milliseconds"
+            ));
         }
         _ => {}
     }
@@ -332,7 +334,9 @@ fn check_limits(limits: &EffectiveLimits, put: Option<&ActionLimitsPut>) -> Resu
         Some(is) if is > most => {
             return fault(format!("concurrency {is} exceeds allowed threshold of {most}"));
         }
-        Some(is) if is < least => return fault(format!("concurrency {is} below allowed threshold of {least}")),
+        Some(is) if is < least => {
+            return fault(format!("concurrency {is} below allowed threshold of {least}"));
+        }
         _ => {}
     }
     let most = limits.concurrent_invocations();
@@ -365,12 +369,13 @@ fn check_sequence(
         if atomic + left.len() >= most || looked_at > most * most {
             return Err(too_long());
         }
-        let resolved = shared.entities.resolve(&call.caller, &component, Right::Read).map_err(|rejection| {
-            match rejection.status {
-                StatusCode::NOT_FOUND => Rejection::bad_request("Sequence component does not exist."),
-                _ => rejection,
-            }
-        })?;
+        let resolved =
+            shared.entities.resolve(&call.caller, &component, Right::Read).map_err(|rejection| {
+                match rejection.status {
+                    StatusCode::NOT_FOUND => Rejection::bad_request("Sequence component does not exist."),
+                    _ => rejection,
+                }
+            })?;
         if resolved.action.full_name() == *name {
             return Err(Rejection::bad_request("Sequence may not refer to itself."));
         }

@@ -171,7 +171,9 @@ async fn collection(
             Method::GET => actions::list_package(shared, call, &namespace, package),
             _ => Err(Rejection::no_such_method("GET")),
         },
-        (["actions", name], false) => action(shared, call, FullName::new(&namespace, name), method, body).await,
+        (["actions", name], false) => {
+            action(shared, call, FullName::new(&namespace, name), method, body).await
+        }
         (["actions", package, name], false) => {
             action(shared, call, FullName::packaged(&namespace, package, name), method, body).await
         }

@@ -1,0 +1,4 @@
+// Joins lines.
+function main({ lines = [] }) {
+  return { lines, payload: lines.join('\n') };
+}

@@ -1,0 +1,4 @@
+// Says what time it is.
+function main() {
+  return { date: new Date().toISOString() };
+}

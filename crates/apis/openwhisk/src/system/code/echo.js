@@ -1,0 +1,4 @@
+// Answers what it is told.
+function main(params) {
+  return params;
+}

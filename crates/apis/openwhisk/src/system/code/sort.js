@@ -1,0 +1,5 @@
+// Sorts lines.
+function main({ lines = [] }) {
+  lines.sort();
+  return { lines, length: lines.length };
+}
