@@ -289,3 +289,46 @@ async fn one_that_was_interrupted_runs_again_where_it_may() {
     assert_eq!(world.engine.calls(&key("f"))[0].attempt, 2);
     assert_eq!(world.entry(id).await.map(|entry| entry.history), None::<History>);
 }
+
+/// It was through when the server ended, or whoever keeps a journal of it has told what became of it; being turned
+/// away before is no record of that.
+#[tokio::test]
+async fn one_that_was_interrupted_keeps_the_record_that_it_has() {
+    use xebec_core::{Outcome, outcome::PlatformFault, ports::records::Records as _};
+    for (outcome, left) in [
+        (Outcome::Success, "success"),
+        (Outcome::PlatformError(PlatformFault::Internal), "internal"),
+        (Outcome::PlatformError(PlatformFault::Overloaded), "internal"),
+    ] {
+        let world = World::still(DeliveryOptions::default());
+        world.engine.deploy(&key("f"), Policy::default(), fine);
+        let guarantee = Some(Guarantee::AtMostOnce);
+        let id = world.submit("f", "", Wishes { guarantee, ..Wishes::default() }).await.id;
+        use xebec_core::ports::queue::{Ask, Queue as _};
+        let ask = Ask { most: 9, lease: Duration::from_secs(30), wait: Duration::from_secs(5) };
+        assert_eq!(world.queue.claim(ask).await.unwrap().len(), 1);
+        world.queue.restart();
+        let record = xebec_core::record::InvocationRecord {
+            id,
+            function: key("f"),
+            revision: None,
+            instance: Some("told before".to_owned()),
+            received: world.clock.now(),
+            timing: xebec_core::invocation::Timing::default(),
+            outcome,
+            status: None,
+            message: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            attempt: 1,
+            noted: None,
+        };
+        world.records.append(vec![record]).await.unwrap();
+        world.delivery.start().await;
+        assert_eq!(world.dead(id).await.0, Death::Interrupted);
+        assert_eq!(world.outcome(id), left);
+        let is_as_it_was = world.records.of(id).unwrap().instance.is_some();
+        assert_eq!(is_as_it_was, outcome != Outcome::PlatformError(PlatformFault::Overloaded));
+        assert!(world.engine.calls(&key("f")).is_empty());
+    }
+}
