@@ -27,10 +27,7 @@ async fn the_life_of_an_action() {
     assert_eq!(created["version"], "0.0.1");
     assert_eq!(created["publish"], false);
     assert_eq!(created["exec"], json!({"kind": "nodejs:20", "code": code, "binary": false}));
-    assert_eq!(
-        created["limits"],
-        json!({"timeout": 60000, "memory": 256, "logs": 10, "concurrency": 1})
-    );
+    assert_eq!(created["limits"], json!({"timeout": 60000, "memory": 256, "logs": 10, "concurrency": 1}));
     assert_eq!(
         created["annotations"],
         json!([{"key": "provide-api-key", "value": false}, {"key": "exec", "value": "nodejs:20"}])
@@ -129,7 +126,8 @@ async fn the_life_of_a_package() {
     assert_eq!(world.get("packages?limit=30&skip=0").await.ok()[0]["binding"], false);
 
     // `wsk package bind /_/pk bound -p b 1`
-    let bound = json!({"binding": {"namespace": "_", "name": "pk"}, "parameters": [{"key": "b", "value": 1}]});
+    let bound =
+        json!({"binding": {"namespace": "_", "name": "pk"}, "parameters": [{"key": "b", "value": 1}]});
     let bound = world.put("packages/bound?overwrite=false", bound).await.ok();
     assert_eq!(bound["binding"], json!({"namespace": "guest", "name": "pk"}));
     assert_eq!(
@@ -137,18 +135,12 @@ async fn the_life_of_a_package() {
         json!([{"key": "binding", "value": {"namespace": "guest", "name": "pk"}}])
     );
     let got = world.get("packages/bound").await.ok();
-    assert_eq!(
-        got["parameters"],
-        json!([{"key": "p", "value": "package"}, {"key": "b", "value": 1}])
-    );
+    assert_eq!(got["parameters"], json!([{"key": "p", "value": "package"}, {"key": "b", "value": 1}]));
     assert_eq!(got["actions"][0]["name"], "one");
     // Through the binding, an action is told what both bind.
     let action = world.get("actions/bound/one?code=false").await.ok();
     assert_eq!(action["namespace"], "guest/pk");
-    assert_eq!(
-        action["parameters"],
-        json!([{"key": "p", "value": "package"}, {"key": "b", "value": 1}])
-    );
+    assert_eq!(action["parameters"], json!([{"key": "p", "value": "package"}, {"key": "b", "value": 1}]));
     let through = world.put("actions/bound/new", json!({"exec": support::node("echo")})).await;
     assert_eq!(through.error(400), "Operation not permitted on package binding.");
 
@@ -201,7 +193,10 @@ async fn triggers_and_rules() {
     assert_eq!(made["status"], "active");
     assert_eq!(made["trigger"], json!({"path": "guest", "name": "t"}));
     assert_eq!(made["action"], json!({"path": "guest", "name": "hello"}));
-    assert_eq!(world.put("rules/r?overwrite=false", rule.clone()).await.error(409), "resource already exists");
+    assert_eq!(
+        world.put("rules/r?overwrite=false", rule.clone()).await.error(409),
+        "resource already exists"
+    );
 
     let active = json!({"guest/r": {"action": {"path": "guest", "name": "hello"}, "status": "active"}});
     assert_eq!(world.get("triggers/t").await.ok()["rules"], active);
@@ -278,16 +273,14 @@ async fn names_are_unique_over_collections() {
 #[tokio::test]
 async fn what_the_server_says_of_itself() {
     let world = World::new().await;
-    let version =
-        world.send_as(Principal::Anonymous, None, Method::GET, "/api/v1", "").await.ok();
+    let version = world.send_as(Principal::Anonymous, None, Method::GET, "/api/v1", "").await.ok();
     assert_eq!(version["description"], "OpenWhisk API");
     assert_eq!(version["api_version"], "1.0.0");
     assert!(version["build"].is_string() && version["buildno"].is_string());
     assert_eq!(world.get("/api/v1/namespaces").await.ok(), json!(["guest"]));
     assert_eq!(world.get("/api/v1/namespaces/").await.ok(), json!(["guest"]));
-    let system = world
-        .send_as(Principal::Local, Some(support::SYSTEM), Method::GET, "/api/v1/namespaces", "")
-        .await;
+    let system =
+        world.send_as(Principal::Local, Some(support::SYSTEM), Method::GET, "/api/v1/namespaces", "").await;
     assert_eq!(system.ok(), json!(["whisk.system"]));
     let nobody = world.send_as(Principal::Anonymous, None, Method::GET, "/api/v1/namespaces", "").await;
     assert_eq!(nobody.headers["www-authenticate"], "Basic realm=\"OpenWhisk secure realm\"");
@@ -321,9 +314,11 @@ async fn transactions_and_pages() {
     assert_ne!(systems.json()["code"], "sid_me");
     let made = world.request(ask(None)).await;
     assert_eq!(made.json()["code"].as_str().unwrap().len(), 32);
-    let options = world.send_as(Principal::Anonymous, None, Method::OPTIONS, "/api/v1/namespaces/_/actions", "");
+    let options =
+        world.send_as(Principal::Anonymous, None, Method::OPTIONS, "/api/v1/namespaces/_/actions", "");
     let options = options.await;
     assert_eq!((options.status.as_u16(), options.body.as_str()), (200, ""));
-    let key = world.send_as(Principal::Local, Some(GUEST), Method::PATCH, "/api/v1/namespaces/_/actions/x", "");
+    let key =
+        world.send_as(Principal::Local, Some(GUEST), Method::PATCH, "/api/v1/namespaces/_/actions/x", "");
     assert!(key.await.error(405).starts_with("HTTP method not allowed"));
 }

@@ -20,8 +20,7 @@ use xebec_core::{
     ports::{
         driver::{Blank, Driver, DriverReport, Prepare, Start},
         instance::{
-            Child, Command, Connection, Endpoint, Exit, InstanceId, InstanceIo, IoError, Listener,
-            Signal,
+            Child, Command, Connection, Endpoint, Exit, InstanceId, InstanceIo, IoError, Listener, Signal,
         },
     },
     revision::Revision,
@@ -235,4 +234,3 @@ impl InstanceIo for Proxy {
         self.exit.send_replace(Some(Exit { code: None, signal: Some(9), out_of_memory: false }));
     }
 }
-

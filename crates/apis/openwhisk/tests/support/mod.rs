@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use std::{sync::Arc, sync::Once, time::Duration};
 use tempfile::TempDir;
-use xebec_api_openwhisk::{OpenWhisk, Options, Parts};
+use xebec_api_openwhisk::{OpenWhisk, Options, Parts, Throttle};
 use xebec_blobs::LocalBlobs;
 use xebec_core::{
     Body, Error, Tenant,
@@ -33,9 +33,11 @@ use xebec_schedules::Schedules;
 use xebec_store_sqlite::{DataDirectory, SqliteStore};
 
 /// What the well-known key of `guest` is, as clients of development set-ups send it.
-pub const GUEST: &str = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:123zO3xZCLrMN6v2BKK1dXYFpXlPkccOFqm12CdAsMgRU4VrNZ9lyGVCGuMDGIwP";
+pub const GUEST: &str =
+    "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:123zO3xZCLrMN6v2BKK1dXYFpXlPkccOFqm12CdAsMgRU4VrNZ9lyGVCGuMDGIwP";
 /// The same of `whisk.system`.
-pub const SYSTEM: &str = "789c46b1-71f6-4ed5-8c54-816aa4f8c502:abczO3xZCLrMN6v2BKK1dXYFpXlPkccOFqm12CdAsMgRU4VrNZ9lyGVCGuMDGIwP";
+pub const SYSTEM: &str =
+    "789c46b1-71f6-4ed5-8c54-816aa4f8c502:abczO3xZCLrMN6v2BKK1dXYFpXlPkccOFqm12CdAsMgRU4VrNZ9lyGVCGuMDGIwP";
 
 /// Everything behind the door.
 pub struct World {
@@ -75,7 +77,8 @@ impl World {
         let (records, logs) = xebec_records::open(folder.path()).unwrap();
         let (local, images) = (Proxies::new("process"), Proxies::new("docker"));
         let builtins = Arc::new(BuiltinDriver::new());
-        let mut drivers: Vec<Arc<dyn xebec_core::ports::driver::Driver>> = vec![local.clone(), builtins.clone()];
+        let mut drivers: Vec<Arc<dyn xebec_core::ports::driver::Driver>> =
+            vec![local.clone(), builtins.clone()];
         if containers {
             drivers.push(images.clone());
         }
@@ -93,12 +96,13 @@ impl World {
         let control: Arc<dyn Control> = engine.clone();
         let invoker: Arc<dyn Invoker> = engine.clone();
         let clock = Arc::new(SystemClock);
+        let throttle = Arc::new(Throttle::default());
         let queue = SqliteQueue::open(folder.path(), clock.clone(), xebec_queue_sqlite::Options::default());
         let delivery = Arc::new(
             Delivery::new(DeliveryParts {
                 queue: Arc::new(queue.unwrap()),
                 blobs: Arc::new(LocalBlobs::open(&folder.path().join("bodies")).unwrap()),
-                invoker: invoker.clone(),
+                invoker: throttle.counted(invoker.clone()),
                 control: control.clone(),
                 records: engine.records_port(),
                 clock: clock.clone(),
@@ -122,6 +126,7 @@ impl World {
             store: store.clone(),
             records: engine.records_port(),
             journal,
+            throttle,
             keys: Arc::new(NoKeys),
             options,
         })
