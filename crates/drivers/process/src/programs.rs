@@ -53,9 +53,10 @@ impl Program {
         Self { name: path.to_owned(), path: path.into(), roots, identity: String::new() }
     }
 
-    /// Where it and its kin (`pip`, `npm`) are, unless that is one of the system's places.
+    /// Where it and its kin (`pip`, `npm`) are, unless they are found there in any case.
     fn directory(&self) -> Option<&Path> {
-        self.path.parent().filter(|directory| !is_system(directory))
+        let is_searched = |directory: &Path| SYSTEM_PATH.split(':').any(|each| Path::new(each) == directory);
+        self.path.parent().filter(|directory| !is_searched(directory))
     }
 }
 
@@ -221,6 +222,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_compiler_in_a_place_of_its_own_is_found() {
+        let program = go("go", "/usr/local/go\ngo1.22.1\namd64\n").unwrap();
+        assert_eq!((program.roots.len(), program.identity.as_str()), (0, "go1.22.1 amd64"));
+        let path = search_path(&[Arc::new(program)]);
+        assert!(path.starts_with("/usr/local/go/bin:/usr/local/sbin:"), "{path}");
+        assert_eq!(go("go", "/opt/go\ngo1.22.1\namd64\n").unwrap().roots, [PathBuf::from("/opt/go")]);
     }
 
     #[test]

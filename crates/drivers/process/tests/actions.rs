@@ -196,7 +196,7 @@ async fn code_that_is_whole_gets_no_build_steps() {
             .file("own/package.json", "{\"name\":\"own\",\"version\":\"1.0.0\"}")
     };
     let told = Told::default();
-    let deployed = place.deploy_telling(&function().as_is(), &told).await.unwrap();
+    let deployed = place.deploy_telling(&function().without_steps(), &told).await.unwrap();
     assert!(!told.0.lock().iter().any(|line| line.contains("package.json")), "{:?}", told.0.lock());
     assert_eq!(place.open(&deployed).await.call("").await, (200, "ran".to_owned()));
     // Whether it can or not, it would otherwise.

@@ -93,13 +93,16 @@ impl Place {
         (function.limits)(&mut limits);
         let mut contract = environment.contract.clone();
         contract.options.extend(function.contract.clone());
+        if function.style.is_some() {
+            contract.name = "init-run".to_owned();
+        }
         let spec = RevisionSpec {
             workload: Workload::Code { archive: Digest::of(&archive), format, bytes: archive.len() as u64 },
             environment: environment.name.clone(),
             contract,
             command: function.command.clone(),
             handler: function.handler.clone(),
-            style: None,
+            style: function.style.clone(),
             variables: function.variables.clone(),
             secrets: Vec::new(),
             limits,
@@ -172,13 +175,17 @@ async fn open(
         limits: spec.limits.clone(),
         slots: Arc::new(Slots),
         lines: lines.clone(),
-        brings: Brings { variables: spec.variables.clone(), ..Brings::default() },
+        brings: Brings {
+            handler: spec.handler.clone(),
+            variables: spec.variables.clone(),
+            ..Brings::default()
+        },
     };
     match tokio::time::timeout(PATIENCE, contract.open(opening)).await {
         Ok(Ok(session)) => Ok(Open { io, session, lines, started }),
         Ok(Err(error)) => {
             io.destroy().await;
-            Err((error.message, lines))
+            Err((format!("{} {}", error.message, String::from_utf8_lossy(&error.output)), lines))
         }
         Err(_) => Err(("it did not open in time".to_owned(), lines)),
     }
@@ -277,6 +284,7 @@ pub(crate) struct Function {
     files: Vec<(String, Vec<u8>)>,
     command: Vec<String>,
     handler: Option<String>,
+    style: Option<String>,
     variables: BTreeMap<String, String>,
     contract: BTreeMap<String, serde_json::Value>,
     secrets: Vec<OpenSecret>,
@@ -292,6 +300,7 @@ impl Function {
             files: Vec::new(),
             command: Vec::new(),
             handler: None,
+            style: None,
             variables: BTreeMap::new(),
             contract: BTreeMap::new(),
             secrets: Vec::new(),
@@ -312,8 +321,17 @@ impl Function {
     }
 
     /// Code that needs no build steps.
-    pub(crate) fn as_is(self) -> Self {
+    pub(crate) fn without_steps(self) -> Self {
         Self { as_is: true, ..self }
+    }
+
+    /// An action of OpenWhisk's, run by a language worker.
+    pub(crate) fn action(self) -> Self {
+        Self { style: Some("openwhisk".to_owned()), as_is: true, ..self }
+    }
+
+    pub(crate) fn handler(self, name: &str) -> Self {
+        Self { handler: Some(name.to_owned()), ..self }
     }
 
     fn packed(&self) -> (ArchiveFormat, Vec<u8>) {
