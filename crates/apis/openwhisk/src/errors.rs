@@ -2,7 +2,11 @@
 //!
 //! Clients' tests compare texts, so they are OpenWhisk's own.
 
-use crate::throttle::Throttled;
+use crate::{
+    payload::{Malformed, Unmerged},
+    throttle::Throttled,
+    web::{UnfitRequest, UnfitResult},
+};
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 use std::borrow::Cow;
@@ -33,7 +37,10 @@ impl Rejection {
 
     /// There is nothing of that name.
     pub(crate) const fn not_found() -> Self {
-        Self { status: StatusCode::NOT_FOUND, message: Cow::Borrowed("The requested resource does not exist.") }
+        Self {
+            status: StatusCode::NOT_FOUND,
+            message: Cow::Borrowed("The requested resource does not exist."),
+        }
     }
 
     /// There is something of that name, and it is something else.
@@ -111,6 +118,23 @@ impl Rejection {
         Self { status: StatusCode::BAD_REQUEST, message: Cow::Borrowed(message) }
     }
 
+    /// A call that goes on without its caller.
+    pub(crate) const fn not_ready() -> Self {
+        Self { status: StatusCode::ACCEPTED, message: Cow::Borrowed("Response not yet ready.") }
+    }
+
+    /// A web action that failed: in which way is not everyone's business.
+    pub(crate) const fn not_processed() -> Self {
+        let message = "There was an error processing your request.";
+        Self { status: StatusCode::BAD_REQUEST, message: Cow::Borrowed(message) }
+    }
+
+    /// A result that lacks what was asked for.
+    pub(crate) const fn no_property() -> Self {
+        let message = "Response does not include requested property.";
+        Self { status: StatusCode::NOT_FOUND, message: Cow::Borrowed(message) }
+    }
+
     /// Something is wrong here.
     pub(crate) const fn internal() -> Self {
         let message = "There was an internal server error.";
@@ -131,7 +155,8 @@ impl Rejection {
 
     /// Nothing that could run it is there.
     const fn unavailable() -> Self {
-        let message = "The server is currently unavailable (because it is overloaded or down for maintenance).";
+        let message =
+            "The server is currently unavailable (because it is overloaded or down for maintenance).";
         Self { status: StatusCode::SERVICE_UNAVAILABLE, message: Cow::Borrowed(message) }
     }
 
@@ -193,6 +218,44 @@ impl From<Error> for Rejection {
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, format!("{error} [{}]", error.code))
+    }
+}
+
+impl From<Malformed> for Rejection {
+    fn from(Malformed(fault): Malformed) -> Self {
+        Self::malformed(fault)
+    }
+}
+
+impl From<Unmerged> for Rejection {
+    fn from(unmerged: Unmerged) -> Self {
+        match unmerged {
+            Unmerged::Malformed(malformed) => malformed.into(),
+            Unmerged::Locked => Self::not_allowed(),
+        }
+    }
+}
+
+impl From<UnfitRequest> for Rejection {
+    fn from(unfit: UnfitRequest) -> Self {
+        match unfit {
+            UnfitRequest::Malformed(fault) => Self::malformed(fault),
+            UnfitRequest::NotAllowed => Self::not_allowed(),
+        }
+    }
+}
+
+impl From<UnfitResult> for Rejection {
+    /// A web action's result that is not what was asked for.
+    fn from(unfit: UnfitResult) -> Self {
+        match unfit {
+            UnfitResult::Not(media) => Self::bad_request(format!("Response is not valid '{media}'.")),
+            UnfitResult::Missing => Self::no_property(),
+            UnfitResult::UnknownType => Self::bad_request("Response did not specify a known content-type."),
+            UnfitResult::OtherType => {
+                Self::bad_request("Response type in header did not match generated content type.")
+            }
+        }
     }
 }
 

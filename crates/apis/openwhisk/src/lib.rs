@@ -248,7 +248,7 @@ impl Door for OpenWhisk {
         } else if path.starts_with(GATEWAY) {
             Box::pin(system::gateway(&self.shared, request)).await
         } else {
-            Box::pin(routes::admin(&self.shared, request)).await
+            routes::admin(request)
         }
     }
 

@@ -129,7 +129,8 @@ fn sentence(outcome: Outcome, message: Option<&str>, said: &[u8], timeout: Optio
     match fault {
         FunctionFault::Timeout(clock) => {
             let during = if clock == Clock::Start { " during initialization." } else { "." };
-            let limit = timeout.map_or_else(String::new, |timeout| format!(" of {} milliseconds", timeout.as_millis()));
+            let limit = timeout
+                .map_or_else(String::new, |timeout| format!(" of {} milliseconds", timeout.as_millis()));
             format!("The action exceeded its time limits{limit}{during}")
         }
         FunctionFault::Crash => {

@@ -226,8 +226,15 @@ mod tests {
         assert_eq!(merged(&json!({}), ""), json!({}));
         assert_eq!(merged(&json!({"a": 1}), " "), json!({"a": 1}));
         assert_eq!(merged(&json!({"a": 1}), "{}"), json!({"a": 1}));
-        assert_eq!(merged(&json!({"a": 1, "b": 2}), r#" {"b": 3, "c": 4} "#), json!({"a": 1, "b": 3, "c": 4}));
-        assert_eq!(merged(&json!({"b": 2}), "{\"\\u0062\": 3}"), json!({"b": 3}), "names are compared unescaped");
+        assert_eq!(
+            merged(&json!({"a": 1, "b": 2}), r#" {"b": 3, "c": 4} "#),
+            json!({"a": 1, "b": 3, "c": 4})
+        );
+        assert_eq!(
+            merged(&json!({"b": 2}), "{\"\\u0062\": 3}"),
+            json!({"b": 3}),
+            "names are compared unescaped"
+        );
         assert_eq!(merged(&json!({"q\"": null}), "{}"), json!({"q\"": null}));
         assert_eq!(merged(&json!({"a": 1}), "[1, 2]"), json!([1, 2]));
     }

@@ -47,9 +47,7 @@ impl Steps for OfDoor {
             keep: keep.then(|| limits.result_bytes()),
         };
         let (ready, nested) = match (wanted, found.calls.made) {
-            (Wanted::Conductor(_), _) => {
-                (found.calls.ready_code(&context, arguments), Nested::No)
-            }
+            (Wanted::Conductor(_), _) => (found.calls.ready_code(&context, arguments), Nested::No),
             (_, Made::Code) => (found.calls.ready(&context, arguments), Nested::No),
             (_, Made::Sequence) => (found.calls.ready(&context, arguments), Nested::Chain),
             (_, Made::Conductor) => (found.calls.ready(&context, arguments), Nested::Conductor),
@@ -128,7 +126,8 @@ fn resolved(shared: &Shared, run: &Run<'_>, wanted: Wanted<'_>) -> Result<Arc<Re
         }
         Wanted::Next(said) => {
             let invalid = || {
-                let sentence = format!("Failed to parse action name from json value {said} during composition.");
+                let sentence =
+                    format!("Failed to parse action name from json value {said} during composition.");
                 Refused(sentence)
             };
             let name = next_name(said, &namespace).ok_or_else(invalid)?;
@@ -167,7 +166,15 @@ mod tests {
         assert_eq!(name(json!("pkg/a")).as_deref(), Some("guest/pkg/a"));
         assert_eq!(name(json!("/_/a")).as_deref(), Some("guest/a"));
         assert_eq!(name(json!("/whisk.system/utils/echo")).as_deref(), Some("whisk.system/utils/echo"));
-        for bad in [json!(""), json!("/"), json!("/a"), json!("a/b/c"), json!(1), json!({"name": "a"}), json!("/a/b/c/d")] {
+        for bad in [
+            json!(""),
+            json!("/"),
+            json!("/a"),
+            json!("a/b/c"),
+            json!(1),
+            json!({"name": "a"}),
+            json!("/a/b/c/d"),
+        ] {
             assert_eq!(name(bad.clone()), None, "{bad}");
         }
     }

@@ -4,16 +4,21 @@
 //! let in as soon as there is room.
 
 use crate::wire::limits::EffectiveLimits;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use parking_lot::{Mutex, RwLock};
 use std::{
     collections::HashMap,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    task::{Context, Poll},
     time::Instant,
 };
-use xebec_core::Tenant;
+use xebec_core::{Answer, Body, BodyError, Invocation, InvokeError, Tenant, ports::invoker::Invoker};
 
 /// The window's seconds.
 const WINDOW: usize = 60;
@@ -41,7 +46,7 @@ pub(crate) enum Throttled {
 }
 
 /// Counts what namespaces do.
-pub(crate) struct Throttle {
+pub struct Throttle {
     namespaces: RwLock<HashMap<Tenant, Arc<Counts>>>,
     since: Instant,
 }
@@ -69,6 +74,12 @@ impl Default for Throttle {
 }
 
 impl Throttle {
+    /// An invoker for calls that were accepted to be made later: they count among those at a time from when they
+    /// begin until they end.
+    pub fn counted(self: &Arc<Self>, invoker: Arc<dyn Invoker>) -> Arc<dyn Invoker> {
+        Arc::new(Counted { throttle: self.clone(), invoker })
+    }
+
     /// Lets one more call in.
     ///
     /// # Errors
@@ -135,6 +146,56 @@ impl Throttle {
             namespaces.retain(|_, counts| Arc::strong_count(counts) > 1 || counts.in_use(now));
         }
         namespaces.entry(namespace.clone()).or_default().clone()
+    }
+}
+
+struct Counted {
+    throttle: Arc<Throttle>,
+    invoker: Arc<dyn Invoker>,
+}
+
+#[async_trait]
+impl Invoker for Counted {
+    async fn invoke(&self, invocation: Invocation) -> Result<Answer, Box<InvokeError>> {
+        if invocation.function.door != crate::DOOR {
+            return self.invoker.invoke(invocation).await;
+        }
+        let filed = invocation.note.as_ref().and_then(|note| note.filed.as_ref());
+        let in_flight = self.throttle.begun(filed.map_or(&invocation.function.tenant, |filed| &filed.tenant));
+        let mut answer = self.invoker.invoke(invocation).await?;
+        let body = std::mem::take(answer.response.body_mut());
+        *answer.response.body_mut() = match body.replay() {
+            // Nothing more is to come: the call is over.
+            Some(_) => body,
+            None => Body::stream(UntilRead { body, _in_flight: in_flight }),
+        };
+        Ok(answer)
+    }
+}
+
+/// An answer that is still coming.
+struct UntilRead {
+    body: Body,
+    _in_flight: InFlight,
+}
+
+impl http_body::Body for UntilRead {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

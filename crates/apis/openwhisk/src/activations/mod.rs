@@ -166,9 +166,7 @@ pub(crate) fn answer<T: Serialize>(value: &T) -> Response<Body> {
     match serde_json::to_vec(value) {
         Ok(json) => bytes(StatusCode::OK, json.into()),
         // Nothing that is told here has keys that are no text; should it ever, that is a defect to be seen.
-        Err(error) => {
-            errors::json(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": error.to_string() }))
-        }
+        Err(error) => errors::json(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "error": error.to_string() })),
     }
 }
 

@@ -209,7 +209,10 @@ impl Serialize for Response<'_> {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use xebec_core::{FunctionKey, record::{Filed, Noted}};
+    use xebec_core::{
+        FunctionKey,
+        record::{Filed, Noted},
+    };
 
     fn record(outcome: Outcome, details: Value, answer: &'static str) -> InvocationRecord {
         InvocationRecord {
@@ -218,7 +221,13 @@ mod tests {
             revision: None,
             instance: None,
             received: Timestamp::from_millisecond(1_700_000_000_000).unwrap(),
-            timing: Timing { cold: true, wait_us: 30_000, init_us: 20_000, first_byte_us: 4000, run_us: 5000 },
+            timing: Timing {
+                cold: true,
+                wait_us: 30_000,
+                init_us: 20_000,
+                first_byte_us: 4000,
+                run_us: 5000,
+            },
             outcome,
             status: Some(200),
             message: None,
@@ -236,7 +245,10 @@ mod tests {
 
     fn wire(record: &InvocationRecord) -> (Value, Value) {
         let activation = Activation::of(record, Tenant::new("guest"));
-        (json!(activation.summary()), serde_json::from_str(&serde_json::to_string(&activation).unwrap()).unwrap())
+        (
+            json!(activation.summary()),
+            serde_json::from_str(&serde_json::to_string(&activation).unwrap()).unwrap(),
+        )
     }
 
     fn annotation<'a>(activation: &'a Value, key: &str) -> Option<&'a Value> {
@@ -304,7 +316,11 @@ mod tests {
         let details = json!({"path": "ns/t", "version": "0.0.1", "fired": ["{\"rule\":\"ns/r\"}"]});
         let (summary, whole) = wire(&record(Outcome::Success, details, "{}"));
         for both in [&summary, &whole] {
-            assert!(both.get("end").is_none() && both.get("duration").is_none() && both.get("statusCode").is_none());
+            assert!(
+                both.get("end").is_none()
+                    && both.get("duration").is_none()
+                    && both.get("statusCode").is_none()
+            );
             assert_eq!(both["annotations"], json!([]));
         }
         assert_eq!(whole["logs"], json!(["{\"rule\":\"ns/r\"}"]));
@@ -312,7 +328,8 @@ mod tests {
 
     #[test]
     fn a_record_without_details_is_one_all_the_same() {
-        let mut bare = record(Outcome::PlatformError(xebec_core::outcome::PlatformFault::Internal), Value::Null, "");
+        let mut bare =
+            record(Outcome::PlatformError(xebec_core::outcome::PlatformFault::Internal), Value::Null, "");
         bare.message = Some("the server ended while it ran".to_owned());
         let (summary, whole) = wire(&bare);
         assert_eq!((&summary["statusCode"], &summary["name"]), (&json!(3), &json!("hello")));

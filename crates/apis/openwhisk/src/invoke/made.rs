@@ -11,7 +11,10 @@ use crate::{
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize as _;
-use std::{sync::Arc, time::{Duration, Instant}};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use xebec_core::{
     Body, FunctionKey, Invocation, InvocationId, InvokeError, Outcome, Tenant,
     body::CollectError,
@@ -134,16 +137,7 @@ fn activation(
         },
     };
     let logs = details.components.iter().map(ToString::to_string).collect();
-    Ok(Activation {
-        id,
-        namespace,
-        received,
-        timing: ended.timing,
-        cause: note.cause,
-        ending,
-        logs,
-        details,
-    })
+    Ok(Activation { id, namespace, received, timing: ended.timing, cause: note.cause, ending, logs, details })
 }
 
 /// Has a call made later, and answers when it is on disk.

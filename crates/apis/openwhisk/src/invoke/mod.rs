@@ -3,14 +3,15 @@
 mod calls;
 mod made;
 
-pub(crate) use calls::{Calls, Context, Made, Ready, handed_down};
-pub(crate) use made::{Waited, submit, wait_for};
+pub(crate) use calls::{Calls, Context, Made, Ready, handed_down, on_behalf};
+pub(crate) use made::{Waited, submission, submit, wait_for};
 
 use crate::{
     Shared,
     activations::{self, shape::activation_id},
+    entities::Right,
     errors::Rejection,
-    payload::{Malformed, Shape, Unmerged, shape},
+    payload::{Malformed, Shape, shape},
     routes::{Call, query::Query},
     wire::name::FullName,
 };
@@ -19,8 +20,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use xebec_core::{Body, InvocationId};
-
-use crate::entities::Right;
 
 /// Tells clients which activation it was.
 const ACTIVATION_ID: HeaderName = HeaderName::from_static("x-openwhisk-activation-id");
@@ -112,7 +111,8 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: u64) -> Result<
 
 /// The answer to a call that goes on without its caller.
 pub(crate) fn accepted(id: &InvocationId) -> Response<Body> {
-    let mut response = crate::errors::json(StatusCode::ACCEPTED, &json!({ "activationId": activation_id(id) }));
+    let mut response =
+        crate::errors::json(StatusCode::ACCEPTED, &json!({ "activationId": activation_id(id) }));
     tell_activation(response.headers_mut(), id);
     response
 }
@@ -121,20 +121,5 @@ pub(crate) fn accepted(id: &InvocationId) -> Response<Body> {
 pub(crate) fn tell_activation(headers: &mut HeaderMap, id: &InvocationId) {
     if let Ok(id) = HeaderValue::try_from(activation_id(id)) {
         headers.insert(ACTIVATION_ID, id);
-    }
-}
-
-impl From<Malformed> for Rejection {
-    fn from(Malformed(fault): Malformed) -> Self {
-        Self::malformed(fault)
-    }
-}
-
-impl From<Unmerged> for Rejection {
-    fn from(unmerged: Unmerged) -> Self {
-        match unmerged {
-            Unmerged::Malformed(malformed) => malformed.into(),
-            Unmerged::Locked => Self::not_allowed(),
-        }
     }
 }

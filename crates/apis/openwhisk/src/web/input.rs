@@ -17,13 +17,8 @@ const BODY: &str = "__ow_body";
 const RESERVED: [&str; 6] = [METHOD, HEADERS, PATH, USER, QUERY, BODY];
 
 /// Headers that concern the way of the bytes, and no action.
-const OF_THE_CONNECTION: [header::HeaderName; 5] = [
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+const OF_THE_CONNECTION: [header::HeaderName; 5] =
+    [header::CONNECTION, header::CONTENT_LENGTH, header::TE, header::TRANSFER_ENCODING, header::UPGRADE];
 
 /// A request of a web action.
 pub(crate) struct Request<'a> {
@@ -114,11 +109,8 @@ fn body(request: &Request<'_>, raw: bool) -> Result<Option<Value>, Unfit> {
         return Ok(None);
     }
     let text = || Value::from(String::from_utf8_lossy(request.body));
-    let media = request
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(Media::of);
+    let media =
+        request.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(Media::of);
     Ok(Some(match media {
         Some(media) if !raw && media.is_json() => {
             serde_json::from_slice(request.body).map_err(|error| Unfit::Malformed(error.to_string()))?
@@ -147,7 +139,9 @@ fn decoded(text: &str) -> Cow<'_, str> {
     let spaced: Cow<'_, str> = if text.contains('+') { text.replace('+', " ").into() } else { text.into() };
     match spaced {
         Cow::Borrowed(text) => percent_encoding::percent_decode_str(text).decode_utf8_lossy(),
-        Cow::Owned(text) => percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned().into(),
+        Cow::Owned(text) => {
+            percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned().into()
+        }
     }
 }
 
@@ -188,10 +182,16 @@ mod tests {
 
     #[test]
     fn spreads_what_is_named() {
-        assert_eq!(called(&[], "a=1&b=x%20y+z&a=2&c", b"", false), Ok(json!({"a": "2", "b": "x y z", "c": ""})));
+        assert_eq!(
+            called(&[], "a=1&b=x%20y+z&a=2&c", b"", false),
+            Ok(json!({"a": "2", "b": "x y z", "c": ""}))
+        );
         assert_eq!(called(JSON, "a=1&b=2", br#"{"b": [3]}"#, false), Ok(json!({"a": "1", "b": [3]})));
         assert_eq!(called(FORM, "", b"a=1&b=%C3%BC", false), Ok(json!({"a": "1", "b": "\u{fc}"})));
-        assert_eq!(called(&[("content-type", "application/problem+json")], "", br#"{"a": 1}"#, false), Ok(json!({"a": 1})));
+        assert_eq!(
+            called(&[("content-type", "application/problem+json")], "", br#"{"a": 1}"#, false),
+            Ok(json!({"a": 1}))
+        );
         assert_eq!(called(JSON, "", b"", false), Ok(json!({})));
     }
 
@@ -199,8 +199,14 @@ mod tests {
     fn boxes_what_has_no_names() {
         assert_eq!(called(JSON, "", b"[1, 2]", false), Ok(json!({"__ow_body": [1, 2]})));
         assert_eq!(called(JSON, "", b"3", false), Ok(json!({"__ow_body": 3})));
-        assert_eq!(called(&[("content-type", "text/plain")], "", b"hey", false), Ok(json!({"__ow_body": "hey"})));
-        assert_eq!(called(&[("content-type", "image/png")], "", b"\x89P", false), Ok(json!({"__ow_body": "iVA="})));
+        assert_eq!(
+            called(&[("content-type", "text/plain")], "", b"hey", false),
+            Ok(json!({"__ow_body": "hey"}))
+        );
+        assert_eq!(
+            called(&[("content-type", "image/png")], "", b"\x89P", false),
+            Ok(json!({"__ow_body": "iVA="}))
+        );
         assert_eq!(called(&[], "", b"hey", false), Ok(json!({"__ow_body": "aGV5"})), "no type: bytes");
     }
 

@@ -1,8 +1,7 @@
 //! Media types: which are text, which are JSON, which travel as base64.
 
 use base64::{
-    Engine as _,
-    alphabet,
+    Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
 };
 
@@ -132,7 +131,13 @@ mod tests {
         ] {
             assert!(Media::of(text).unwrap().is_text(), "{text}");
         }
-        for bytes in ["image/png", "image/svg+xml", "application/octet-stream", "multipart/form-data; boundary=x", "application/zip"] {
+        for bytes in [
+            "image/png",
+            "image/svg+xml",
+            "application/octet-stream",
+            "multipart/form-data; boundary=x",
+            "application/zip",
+        ] {
             assert!(!Media::of(bytes).unwrap().is_text(), "{bytes}");
         }
         for bad in ["", "text", "/", "text/", "te xt/plain", "text/pl\nain"] {
@@ -143,8 +148,16 @@ mod tests {
     #[test]
     fn knows_json() {
         let json = |value: &str| Media::of(value).unwrap().is_json();
-        assert!(json("application/json") && json("application/problem+json") && json("APPLICATION/JSON; charset=utf-8"));
-        assert!(!json("application/xml") && !json("text/json") && !Media::of("application/a+json").unwrap().is_plain_json());
+        assert!(
+            json("application/json")
+                && json("application/problem+json")
+                && json("APPLICATION/JSON; charset=utf-8")
+        );
+        assert!(
+            !json("application/xml")
+                && !json("text/json")
+                && !Media::of("application/a+json").unwrap().is_plain_json()
+        );
     }
 
     #[test]
@@ -152,6 +165,11 @@ mod tests {
         assert_eq!(decode(" aGVsbG8= ").unwrap(), b"hello");
         assert_eq!(decode("aGVsbG8").unwrap(), b"hello");
         assert_eq!(decode("<svg/>"), None);
-        assert!(looks_encoded("aGVsbG8=") && !looks_encoded("aGVsbG8") && !looks_encoded("") && !looks_encoded("a b c d "));
+        assert!(
+            looks_encoded("aGVsbG8=")
+                && !looks_encoded("aGVsbG8")
+                && !looks_encoded("")
+                && !looks_encoded("a b c d ")
+        );
     }
 }

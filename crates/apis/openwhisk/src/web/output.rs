@@ -15,13 +15,8 @@ const SVG: HeaderValue = HeaderValue::from_static("image/svg+xml");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Headers that say how bytes travel: what is sent says that itself.
-const OF_THE_CONNECTION: [HeaderName; 5] = [
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+const OF_THE_CONNECTION: [HeaderName; 5] =
+    [header::CONNECTION, header::CONTENT_LENGTH, header::TE, header::TRANSFER_ENCODING, header::UPGRADE];
 
 /// Why a result cannot be answered as was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +106,8 @@ fn of_text(text: String, said: Option<HeaderValue>) -> Result<Content, Unfit> {
     let media = said.to_str().ok().and_then(Media::of).ok_or(Unfit::UnknownType)?;
     if media.is_json() {
         // JSON may come encoded, but what is JSON as it stands is not: `1234` is both.
-        let encoded = media::looks_encoded(&text) && serde_json::from_str::<serde::de::IgnoredAny>(&text).is_err();
+        let encoded =
+            media::looks_encoded(&text) && serde_json::from_str::<serde::de::IgnoredAny>(&text).is_err();
         let bytes = encoded.then(|| media::decode(&text)).flatten();
         return Ok((bytes.map_or_else(|| text.into(), Bytes::from), Some(said)));
     }
@@ -223,10 +219,21 @@ mod tests {
 
     #[test]
     fn statuses_are_numbers() {
-        for (code, wanted) in [(json!(404), 404), (json!("201"), 201), (json!(299.0), 299), (json!(599), 599)] {
+        for (code, wanted) in [(json!(404), 404), (json!("201"), 201), (json!(299.0), 299), (json!(599), 599)]
+        {
             assert_eq!(http(json!({ "statusCode": code })).unwrap().0, wanted);
         }
-        for bad in [json!("x"), json!(1.5), json!(true), json!(null), json!(99), json!(101), json!(600), json!(-1), json!("2e2")] {
+        for bad in [
+            json!("x"),
+            json!(1.5),
+            json!(true),
+            json!(null),
+            json!(99),
+            json!(101),
+            json!(600),
+            json!(-1),
+            json!("2e2"),
+        ] {
             assert_eq!(http(json!({ "statusCode": bad })), Err(Unfit::Not("message/http")), "{bad}");
         }
     }
@@ -237,9 +244,22 @@ mod tests {
         let response = answer(result, Extension::Http).unwrap();
         let cookies: Vec<_> = response.headers().get_all("set-cookie").iter().collect();
         assert_eq!(cookies, ["a=1", "b=2"]);
-        assert_eq!((&response.headers()["x-n"], &response.headers()["x-b"]), (&HeaderValue::from(1), &"true".parse().unwrap()));
-        assert!(!response.headers().contains_key("content-length") && !response.headers().contains_key("transfer-encoding"));
-        for bad in [json!({"x": null}), json!({"x": {}}), json!({"x y": "1"}), json!({"x": "a\nb"}), json!([1]), json!("x")] {
+        assert_eq!(
+            (&response.headers()["x-n"], &response.headers()["x-b"]),
+            (&HeaderValue::from(1), &"true".parse().unwrap())
+        );
+        assert!(
+            !response.headers().contains_key("content-length")
+                && !response.headers().contains_key("transfer-encoding")
+        );
+        for bad in [
+            json!({"x": null}),
+            json!({"x": {}}),
+            json!({"x y": "1"}),
+            json!({"x": "a\nb"}),
+            json!([1]),
+            json!("x"),
+        ] {
             assert_eq!(http(json!({ "headers": bad })), Err(Unfit::Not("message/http")), "{bad}");
         }
     }
@@ -254,9 +274,19 @@ mod tests {
         assert_eq!(typed("image/svg+xml", json!("PHN2Zy8+")), ok(200, "image/svg+xml", b"<svg/>"));
         assert_eq!(typed("application/json", json!({"a": 1})), ok(200, "application/json", br#"{"a":1}"#));
         assert_eq!(typed("application/vnd.a+json", json!([1])), ok(200, "application/vnd.a+json", b"[1]"));
-        assert_eq!(typed("application/json", json!("eyJhIjoxfQ==")), ok(200, "application/json", br#"{"a":1}"#));
-        assert_eq!(typed("application/json", json!(r#"{"a":1}"#)), ok(200, "application/json", br#"{"a":1}"#));
-        assert_eq!(typed("application/json", json!("1234")), ok(200, "application/json", b"1234"), "it is JSON already");
+        assert_eq!(
+            typed("application/json", json!("eyJhIjoxfQ==")),
+            ok(200, "application/json", br#"{"a":1}"#)
+        );
+        assert_eq!(
+            typed("application/json", json!(r#"{"a":1}"#)),
+            ok(200, "application/json", br#"{"a":1}"#)
+        );
+        assert_eq!(
+            typed("application/json", json!("1234")),
+            ok(200, "application/json", b"1234"),
+            "it is JSON already"
+        );
         assert_eq!(typed("text/plain", json!({"a": 1})), Err(Unfit::OtherType));
         assert_eq!(typed("nonsense", json!("x")), Err(Unfit::UnknownType));
     }
@@ -268,7 +298,10 @@ mod tests {
         assert_eq!(answered(json!([1]), Json), ok(200, "application/json", b"[1]"));
         assert_eq!(answered(json!("x"), Json), Err(Unfit::Not("application/json")));
         assert_eq!(answered(json!({"html": "<p>"}), Html), ok(200, "text/html; charset=UTF-8", b"<p>"));
-        assert_eq!(answered(json!({"html": "<p>", "body": "<b>"}), Html), ok(200, "text/html; charset=UTF-8", b"<b>"));
+        assert_eq!(
+            answered(json!({"html": "<p>", "body": "<b>"}), Html),
+            ok(200, "text/html; charset=UTF-8", b"<b>")
+        );
         assert_eq!(answered(json!("<p>"), Html), ok(200, "text/html; charset=UTF-8", b"<p>"));
         assert_eq!(answered(json!({}), Html), Err(Unfit::Not("text/html")));
         assert_eq!(answered(json!({"svg": "<svg/>"}), Svg), ok(200, "image/svg+xml", b"<svg/>"));

@@ -34,9 +34,9 @@ impl Extension {
 
     /// A name without its extension, and that; those without one are as if they had `.http`.
     fn split(name: &str) -> (&str, Self) {
-        let found = Self::ALL.iter().find_map(|(suffix, extension)| {
-            name.strip_suffix(suffix).map(|name| (name, *extension))
-        });
+        let found = Self::ALL
+            .iter()
+            .find_map(|(suffix, extension)| name.strip_suffix(suffix).map(|name| (name, *extension)));
         found.unwrap_or((name, Self::Http))
     }
 }
@@ -97,7 +97,10 @@ mod tests {
         for (path, wanted) in [
             ("/api/v1/web/ns/default/hello", is("ns", "hello", Extension::Http, "")),
             ("/api/v1/web/ns/pkg/hello.json", is("ns", "pkg/hello", Extension::Json, "")),
-            ("/api/v1/web/ns/pkg/hello.http/a%20b/c.html", is("ns", "pkg/hello", Extension::Http, "/a%20b/c.html")),
+            (
+                "/api/v1/web/ns/pkg/hello.http/a%20b/c.html",
+                is("ns", "pkg/hello", Extension::Http, "/a%20b/c.html"),
+            ),
             ("/api/v1/web/ns/pkg/hello.html/", is("ns", "pkg/hello", Extension::Html, "/")),
             ("/api/v1/web/n%40s/a%20b/hello.svg", is("n@s", "a b/hello", Extension::Svg, "")),
             ("/api/v1/web/ns/default/a.b.text", is("ns", "a.b", Extension::Text, "")),
