@@ -24,8 +24,9 @@ fail() {
 
 for each in exec bin/exec; do
     if is_program "$each"; then
-        # As instances see it: beside its other files.
-        ln -s "$code/$each" "$program"
+        # Under its own name: it may look for what lies beside it.
+        printf '#!/bin/sh\nexec %s "$@"\n' "$code/$each" > "$program"
+        chmod 755 "$program"
         exit 0
     fi
 done
@@ -42,7 +43,7 @@ if ! ls ./*.go > /dev/null 2>&1; then
     ls main/*.go > /dev/null 2>&1 || fail "there is no Go source: neither in the code's root nor in the folder main"
 fi
 
-if ! grep -qE '^func[[:space:]]+main[[:space:]]*\([[:space:]]*\)' "$place"/*.go; then
+if ! grep -qE '^[[:space:]]*func[[:space:]]+main[[:space:]]*\([[:space:]]*\)' "$place"/*.go; then
     wanted=${XEBEC_HANDLER:-main}
     case $wanted in
         *[!A-Za-z0-9_]* | [!A-Za-z_]*) fail "the entry point $wanted is no name of a Go function" ;;
@@ -51,11 +52,11 @@ if ! grep -qE '^func[[:space:]]+main[[:space:]]*\([[:space:]]*\)' "$place"/*.go;
     rest=${wanted#?}
     name=$first$rest
     # OpenWhisk's own runtime writes the rest in small letters.
-    grep -qE "^func[[:space:]]+$name[[:space:]]*\(" "$place"/*.go || name=$first$(printf %s "$rest" | tr A-Z a-z)
+    grep -qE "^[[:space:]]*func[[:space:]]+$name[[:space:]]*\(" "$place"/*.go || name=$first$(printf %s "$rest" | tr A-Z a-z)
     sed "s/(Main)/($name)/" "$here/launcher.go" > "$place/main__.go"
 fi
 
-[ -f go.mod ] || go mod init action 2> /dev/null
+[ -f go.mod ] || go mod init action 2> /dev/null || fail "go mod init does not work"
 # Links cost nothing to make; what is compiled in addition goes beside them.
 cp -Rs "$prepared/." "$GOCACHE" 2> /dev/null || { rm -rf "$GOCACHE"; cp -R "$prepared/." "$GOCACHE"; }
 compile "$program" "$place"

@@ -24,5 +24,5 @@ import (
 
 func Main(map[string]any) map[string]any { return nil }
 END
-go mod init action 2> /dev/null
+go mod init action
 compile "$work/action" .
