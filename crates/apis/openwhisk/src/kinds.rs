@@ -35,12 +35,12 @@ pub(crate) struct Kind {
 pub(crate) enum Local {
     /// One of our workers, of this environment.
     Worker(&'static str),
-    /// A program that speaks ActionLoop; source only where this environment can build it.
+    /// A program that speaks ActionLoop.
     ActionLoop {
-        /// The environment for programs.
-        program: &'static str,
-        /// The environment for source.
-        source: &'static str,
+        /// The environment that makes one of source, and takes programs, too.
+        builds: &'static str,
+        /// The environment for programs, on machines that have no compiler.
+        runs: &'static str,
     },
     /// A component that handles HTTP.
     Component(&'static str),
@@ -69,8 +69,7 @@ impl Kind {
 
 const NODE: Option<Local> = Some(Local::Worker("node"));
 const PYTHON: Option<Local> = Some(Local::Worker("python"));
-const GO: Option<Local> =
-    Some(Local::ActionLoop { program: "openwhisk-actionloop", source: "openwhisk-go" });
+const GO: Option<Local> = Some(Local::ActionLoop { builds: "openwhisk-go", runs: "openwhisk-actionloop" });
 
 /// All kinds that are known; those run that something here can run.
 const KINDS: &[Kind] = &[
@@ -103,6 +102,16 @@ pub(crate) enum Place {
     StandIn(Arc<Environment>),
 }
 
+impl Place {
+    /// Whether nothing is to be made of the code: none of the environment's build steps is run.
+    pub(crate) fn takes_code_as_it_is(&self) -> bool {
+        match self {
+            Self::Local(Local::ActionLoop { builds, .. }, environment) => environment.name != *builds,
+            _ => true,
+        }
+    }
+}
+
 impl Kind {
     /// Its name, e.g. `nodejs:20`.
     pub(crate) fn name(&self) -> String {
@@ -120,11 +129,13 @@ impl Kind {
     pub(crate) fn place(&self, host: &Host<'_>, source: bool) -> Option<Place> {
         let local = self.local.and_then(|local| {
             let environment = match local {
-                Local::Worker(name) | Local::Component(name) => name,
-                Local::ActionLoop { source: name, .. } if source => name,
-                Local::ActionLoop { program, .. } => program,
+                Local::Worker(name) | Local::Component(name) => host.environment(name),
+                Local::ActionLoop { builds, .. } if source => host.environment(builds),
+                Local::ActionLoop { builds, runs } => {
+                    host.environment(builds).or_else(|| host.environment(runs))
+                }
             };
-            Some(Place::Local(local, host.environment(environment)?))
+            Some(Place::Local(local, environment?))
         });
         local.or_else(|| Some(Place::Image(self.image?.to_owned(), host.images()?)))
     }

@@ -7,7 +7,7 @@ use crate::{
 };
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 use xebec_core::{
     Error, FunctionKey, Tenant,
     document::{Document, FUNCTION, ListQuery, WatchEvent},
@@ -41,19 +41,39 @@ pub(crate) enum Stored {
 }
 
 impl Entities {
-    /// Reads what is there. Returns the store's version as of before that.
+    /// Reads what is there, and forgets what is not. Returns the store's version as of before that.
     pub(crate) async fn load(&self, store: &dyn Store) -> Result<u64, Error> {
         let mut version = None;
+        let mut seen: HashSet<(String, String)> = HashSet::new();
         for kind in [FUNCTION, PACKAGE, RULE, LIMITS] {
             let query = ListQuery { kind: kind.to_owned(), ..ListQuery::default() };
             let mut listed = pages(store, query, PAGE);
             while let Some(page) = listed.next().await {
                 let page = page?;
                 version.get_or_insert(page.version);
-                page.documents.into_iter().for_each(|document| self.apply(document));
+                for document in page.documents {
+                    let Some(local) = local_name(&document.kind, &document.name) else { continue };
+                    if document.kind != LIMITS {
+                        seen.insert((document.namespace.clone(), local.to_owned()));
+                    }
+                    self.apply(document);
+                }
             }
         }
-        Ok(version.unwrap_or_default())
+        let version = version.unwrap_or_default();
+        self.retain(version, |namespace, local| seen.contains(&(namespace.to_owned(), local.to_owned())));
+        Ok(version)
+    }
+
+    /// Forgets what is older than a version and not there.
+    fn retain(&self, version: u64, is_there: impl Fn(&str, &str) -> bool) {
+        let mut spaces = self.spaces.write();
+        spaces.retain(|namespace, space| {
+            space.retain(version, |local| is_there(namespace.as_str(), local));
+            !space.is_empty()
+        });
+        drop(spaces);
+        self.known.forget();
     }
 
     /// Takes over a document that was read or written.

@@ -46,23 +46,9 @@ impl Entities {
         }
     }
 
-    pub(crate) fn package(&self, namespace: &Tenant, name: &str) -> Option<Arc<Package>> {
-        match self.get(namespace, name) {
-            Some(Entity::Package(package)) => Some(package),
-            _ => None,
-        }
-    }
-
     pub(crate) fn trigger(&self, namespace: &Tenant, name: &str) -> Option<Arc<Trigger>> {
         match self.get(namespace, name) {
             Some(Entity::Trigger(trigger)) => Some(trigger),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn rule(&self, namespace: &Tenant, name: &str) -> Option<Arc<Rule>> {
-        match self.get(namespace, name) {
-            Some(Entity::Rule(rule)) => Some(rule),
             _ => None,
         }
     }

@@ -91,6 +91,20 @@ impl Space {
         }
     }
 
+    /// Forgets what is known as of a version or before, and is not there. What was never stored, stays: it comes
+    /// with the server.
+    pub(super) fn retain(&mut self, version: u64, is_there: impl Fn(&str) -> bool) {
+        let gone = |(local, slot): (&CompactString, &Slot)| {
+            let stale = slot.version > 0 && slot.version <= version && !is_there(local);
+            stale.then(|| local.clone())
+        };
+        let gone: Vec<CompactString> = self.slots.iter().filter_map(gone).collect();
+        for local in gone {
+            self.detach(&local);
+            self.slots.remove(&local);
+        }
+    }
+
     /// As of which version something is known.
     pub(super) fn version(&self, local: &str) -> Option<u64> {
         self.slots.get(local).map(|slot| slot.version)

@@ -28,7 +28,8 @@ pub(super) fn most(shared: &Shared, limits: &EffectiveLimits) -> u64 {
 /// # Errors
 /// 413 past `limit`.
 pub(crate) async fn read(call: &Call, body: Body, limit: u64) -> Result<Bytes, Rejection> {
-    let told = call.head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let told =
+        call.head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     body.collect(limit).await.map_err(|error| match (error, told) {
         (CollectError::TooLarge(limit), Some(length)) if length > limit => {
             Rejection::too_large("Request", length, limit)

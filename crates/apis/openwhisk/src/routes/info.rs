@@ -1,6 +1,6 @@
 //! What the server says of itself.
 
-use super::Call;
+use super::{Call, docs};
 use crate::{
     Shared,
     errors::{self, Rejection},
@@ -19,7 +19,7 @@ pub(super) fn open(
 ) -> Option<Result<Response<Body>, Rejection>> {
     let value = match segments {
         [] => version(shared),
-        ["api-docs"] => json!({}),
+        ["api-docs"] => docs::describe(shared),
         _ => return None,
     };
     Some(match head.method {
@@ -83,8 +83,7 @@ pub(crate) fn greeting(shared: &Shared) -> Map<String, Value> {
 }
 
 /// `/ping` and `/invokers…`: there is one thing that runs actions, and it is this server.
-pub(super) fn admin(shared: &Arc<Shared>, head: &Head) -> Result<Response<Body>, Rejection> {
-    let _ = shared;
+pub(super) fn admin(head: &Head) -> Result<Response<Body>, Rejection> {
     if !matches!(head.method, Method::GET | Method::HEAD) {
         return Err(Rejection::no_such_method("GET"));
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod actions;
 pub(crate) mod body;
+mod docs;
 pub(crate) mod info;
 mod limits;
 mod list;
@@ -58,13 +59,13 @@ pub(crate) async fn handle(shared: &Arc<Shared>, request: Request<Body>) -> Resp
 }
 
 /// Answers what administrators and load balancers ask.
-pub(crate) async fn admin(shared: &Arc<Shared>, request: Request<Body>) -> Response<Body> {
+pub(crate) fn admin(request: Request<Body>) -> Response<Body> {
     let transaction = transaction_of(request.headers());
     let (head, _) = request.into_parts();
     let mut response = if head.method == Method::OPTIONS {
         errors::empty(StatusCode::OK)
     } else {
-        info::admin(shared, &head).unwrap_or_else(|rejection| rejection.answer(&transaction))
+        info::admin(&head).unwrap_or_else(|rejection| rejection.answer(&transaction))
     };
     allow_pages(response.headers_mut());
     tell_transaction(response.headers_mut(), &transaction);

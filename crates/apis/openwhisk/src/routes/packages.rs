@@ -148,7 +148,11 @@ fn check_binding(shared: &Shared, call: &Call, binding: &Binding) -> Result<(), 
 }
 
 /// `DELETE …/packages/name`: answered with what was deleted.
-pub(super) async fn delete(shared: &Arc<Shared>, call: &Call, name: FullName) -> Result<Response<Body>, Rejection> {
+pub(super) async fn delete(
+    shared: &Arc<Shared>,
+    call: &Call,
+    name: FullName,
+) -> Result<Response<Body>, Rejection> {
     let force = call.query.flag("force", false)?;
     if !call.caller.may_manage(&name.namespace) {
         return Err(Rejection::forbidden(&name));

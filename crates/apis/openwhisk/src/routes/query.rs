@@ -74,11 +74,14 @@ impl Query {
         let limit = match number("limit")? {
             None => DEFAULT_LIMIT,
             Some(0) => MAX_LIMIT,
-            Some(limit) => usize::try_from(limit).ok().filter(|limit| *limit <= MAX_LIMIT).ok_or_else(|| {
-                let fault =
-                    format!("The value '{limit}' is not in the range of 0 to {MAX_LIMIT} for {collection}.");
-                malformed("limit", fault)
-            })?,
+            Some(limit) => {
+                usize::try_from(limit).ok().filter(|limit| *limit <= MAX_LIMIT).ok_or_else(|| {
+                    let fault = format!(
+                        "The value '{limit}' is not in the range of 0 to {MAX_LIMIT} for {collection}."
+                    );
+                    malformed("limit", fault)
+                })?
+            }
         };
         Ok(Slice { skip, limit, count: self.flag("count", false)? })
     }

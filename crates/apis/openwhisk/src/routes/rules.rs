@@ -118,7 +118,11 @@ fn status_of(wanted: &Value) -> Result<Status, Rejection> {
 }
 
 /// `DELETE …/rules/name`: answered with what was deleted, which is inactive then.
-pub(super) async fn delete(shared: &Arc<Shared>, call: &Call, name: FullName) -> Result<Response<Body>, Rejection> {
+pub(super) async fn delete(
+    shared: &Arc<Shared>,
+    call: &Call,
+    name: FullName,
+) -> Result<Response<Body>, Rejection> {
     if !call.caller.may_manage(&name.namespace) {
         return Err(Rejection::forbidden(&name));
     }
@@ -184,15 +188,13 @@ fn existing(
     trigger: &FullName,
     action: &FullName,
 ) -> Result<Arc<Trigger>, Rejection> {
-    let missing = |what: &str, name: &FullName| Rejection::bad_request(format!("{what} /{name} does not exist"));
+    let missing =
+        |what: &str, name: &FullName| Rejection::bad_request(format!("{what} /{name} does not exist"));
     let found = match trigger.package {
         None => shared.entities.trigger(&trigger.namespace, &trigger.name),
         Some(_) => None,
     };
     let found = found.ok_or_else(|| missing("trigger", trigger))?;
-    shared
-        .entities
-        .resolve(&call.caller, action, Right::Read)
-        .map_err(|_| missing("action", action))?;
+    shared.entities.resolve(&call.caller, action, Right::Read).map_err(|_| missing("action", action))?;
     Ok(found)
 }

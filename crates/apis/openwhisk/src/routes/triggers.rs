@@ -68,7 +68,11 @@ pub(super) async fn put(
 }
 
 /// `DELETE …/triggers/name`: answered with what was deleted. Its rules stay, without a trigger.
-pub(super) async fn delete(shared: &Arc<Shared>, call: &Call, name: FullName) -> Result<Response<Body>, Rejection> {
+pub(super) async fn delete(
+    shared: &Arc<Shared>,
+    call: &Call,
+    name: FullName,
+) -> Result<Response<Body>, Rejection> {
     if !call.caller.may_manage(&name.namespace) {
         return Err(Rejection::forbidden(&name));
     }

@@ -26,7 +26,11 @@ pub(crate) fn pack(code: &str) -> Packed {
     let decoded = is_base64(code).then(|| lenient().decode(code.trim()).ok()).flatten();
     match decoded {
         Some(bytes) => Packed { format: format(&bytes), bytes: bytes.into(), binary: true },
-        None => Packed { bytes: Bytes::copy_from_slice(code.as_bytes()), format: ArchiveFormat::Single, binary: false },
+        None => Packed {
+            bytes: Bytes::copy_from_slice(code.as_bytes()),
+            format: ArchiveFormat::Single,
+            binary: false,
+        },
     }
 }
 

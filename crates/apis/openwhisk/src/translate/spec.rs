@@ -63,7 +63,7 @@ pub(super) fn of(action: &Action, running: &Running<'_>) -> Result<RevisionSpec,
         secrets: Vec::new(),
         limits: limits(action, running, environment),
         read_only_root: false,
-        as_is: !component,
+        as_is: running.place.takes_code_as_it_is(),
     })
 }
 

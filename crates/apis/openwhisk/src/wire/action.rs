@@ -45,11 +45,7 @@ pub struct Action {
 impl Action {
     /// Its whole name.
     pub fn full_name(&self) -> FullName {
-        FullName {
-            namespace: self.namespace.clone(),
-            package: self.package.clone(),
-            name: self.name.clone(),
-        }
+        FullName { namespace: self.namespace.clone(), package: self.package.clone(), name: self.name.clone() }
     }
 
     /// As clients see it: with its code where it is given, and with `parameters` that may be more than its own.

@@ -49,7 +49,9 @@ pub struct World {
     pub local: Arc<Proxies>,
     /// What runs images; there where containers are.
     pub images: Arc<Proxies>,
-    pub folder: Arc<TempDir>,
+    pub folder: TempDir,
+    /// What a door stands on.
+    parts: Box<dyn Fn() -> Parts + Send + Sync>,
 }
 
 impl World {
@@ -63,10 +65,7 @@ impl World {
     }
 
     pub async fn with(options: Options, containers: bool) -> Self {
-        Self::in_folder(Arc::new(tempfile::tempdir().unwrap()), options, containers).await
-    }
-
-    pub async fn in_folder(folder: Arc<TempDir>, options: Options, containers: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         static TLS: Once = Once::new();
         TLS.call_once(|| {
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -118,35 +117,31 @@ impl World {
             clock,
         }));
         let journal = Journal::new(store.clone(), engine.records_port(), JournalOptions::default());
-        let door = OpenWhisk::open(Parts {
-            control,
-            invoker,
-            deliveries,
-            schedules,
-            store: store.clone(),
-            records: engine.records_port(),
-            journal,
-            throttle,
+        let (of_store, of_engine) = (store.clone(), engine.clone());
+        let parts = Box::new(move || Parts {
+            control: control.clone(),
+            invoker: invoker.clone(),
+            deliveries: deliveries.clone(),
+            schedules: schedules.clone(),
+            store: of_store.clone(),
+            records: of_engine.records_port(),
+            journal: journal.clone(),
+            throttle: throttle.clone(),
             keys: Arc::new(NoKeys),
-            options,
-        })
-        .await
-        .unwrap();
+            options: options.clone(),
+        });
+        let door = OpenWhisk::open(parts()).await.unwrap();
         for (name, part) in door.builtins() {
             builtins.register(name, part);
         }
         engine.resume().await.unwrap();
         delivery.start().await;
-        Self { door, engine, store, delivery, local, images, folder }
+        Self { door, engine, store, delivery, local, images, folder, parts }
     }
 
-    /// The same stored world behind a new door and a new engine, as after a restart.
-    pub async fn restarted(self) -> Self {
-        let Self { door, engine, store, delivery, folder, .. } = self;
-        delivery.shutdown(Duration::ZERO).await;
-        engine.shutdown(Duration::ZERO).await;
-        drop((door, engine, store, delivery));
-        Self::in_folder(folder, Options::default(), true).await
+    /// One more door to the same, as another server has it: it knows what was stored.
+    pub async fn another_door(&self) -> OpenWhisk {
+        OpenWhisk::open((self.parts)()).await.unwrap()
     }
 
     /// Sends a request as the holder of `guest`'s key.
