@@ -149,11 +149,11 @@ async fn the_code_is_brought_once_and_called_often() {
     assert!(server.accepted() <= 50, "{}", server.accepted());
 }
 
-#[tokio::test]
-async fn a_unix_socket_will_do() {
-    let directory = tempfile::tempdir().unwrap();
-    let listener = tokio::net::UnixListener::bind(directory.path().join("proxy.sock")).unwrap();
-    tokio::spawn(async move {
+/// A proxy on the socket `proxy.sock`, that answers everything with `[]`.
+fn socket_proxy(directory: &std::path::Path) -> tokio::task::JoinSet<()> {
+    let listener = tokio::net::UnixListener::bind(directory.join("proxy.sock")).unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             while let Some(length) = server::read_head(&mut stream)
@@ -166,6 +166,13 @@ async fn a_unix_socket_will_do() {
             }
         }
     });
+    tasks
+}
+
+#[tokio::test]
+async fn a_unix_socket_will_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let _proxy = socket_proxy(directory.path());
     let io = Toy::rooted(directory.path());
     let options = json!({"socket": "/proxy.sock", "sentinels": false});
     let function = open_on(io, options, 1, Brings::default()).await.unwrap();
@@ -300,22 +307,20 @@ async fn an_init_has_a_clock_of_its_own() {
 
 #[tokio::test]
 async fn a_proxy_that_is_not_there_yet_is_waited_for() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let options = json!({"port": free, "sentinels": false});
-    let opening = tokio::spawn(open_on(Toy::new(), options, 1, Brings::default()));
+    let directory = tempfile::tempdir().unwrap();
+    let options = json!({"socket": "/proxy.sock", "sentinels": false});
+    let opening = tokio::spawn(open_on(Toy::rooted(directory.path()), options, 1, Brings::default()));
     tokio::time::sleep(Duration::from_millis(30)).await;
     assert!(!opening.is_finished());
-    let _server = Server::start_on(free, |_| async { said(200, "{}") }).await;
-    let opened = tokio::time::timeout(SOON, opening).await.unwrap().unwrap();
-    opened.unwrap();
+    let _proxy = socket_proxy(directory.path());
+    tokio::time::timeout(SOON, opening).await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn an_instance_that_ends_instead_is_not_waited_for() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let io = Toy::new();
     io.exit(CRASHED);
-    let error = open_on(io, json!({"port": free}), 1, Brings::default()).await.err().unwrap();
+    let error = open_on(io, json!({"port": 9}), 1, Brings::default()).await.err().unwrap();
     assert!(error.message.contains("exited with code 7"), "{error}");
 }
 

@@ -57,7 +57,16 @@ impl Marks {
     }
 
     /// The call was answered: its slot is free when both marks are there, or when they have not come for long.
-    pub(super) fn release(self: &Arc<Self>, slot: Slot, counted: Counted) {
+    pub(super) async fn release(self: &Arc<Self>, slot: Slot, counted: Counted) {
+        self.wait_for(slot, counted);
+        // Marks that were printed before the answer are in their pipes. Their readers go first, so that who gets
+        // the answer and calls again finds the slot free.
+        if self.0.lock().answered.is_some() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn wait_for(self: &Arc<Self>, slot: Slot, counted: Counted) {
         let mut state = self.0.lock();
         if state.stdout && state.stderr {
             drop(state);

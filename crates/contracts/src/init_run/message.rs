@@ -40,7 +40,7 @@ impl Read {
             CallError::new(outcome, message)
         })?;
         let value = value(&body)?;
-        let fields = fields(&head.headers, id, SystemTime::now() + run_clock);
+        let fields = fields(&head.headers, id, run_clock);
         Ok(Self { head, body, value, fields })
     }
 
@@ -90,7 +90,7 @@ fn value(body: &Bytes) -> Result<Bytes, CallError> {
 }
 
 /// The fields beside the value: those of the headers, and ours.
-fn fields(headers: &HeaderMap, id: InvocationId, deadline: SystemTime) -> Vec<(String, String)> {
+fn fields(headers: &HeaderMap, id: InvocationId, run_clock: Duration) -> Vec<(String, String)> {
     let mut fields = Vec::with_capacity(8);
     for (name, value) in headers {
         let Some(name) = name.as_str().strip_prefix(FIELD) else { continue };
@@ -99,7 +99,8 @@ fn fields(headers: &HeaderMap, id: InvocationId, deadline: SystemTime) -> Vec<(S
             fields.push((name, String::from_utf8_lossy(value.as_bytes()).into_owned()));
         }
     }
-    let deadline = deadline.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let deadline = now.as_millis().saturating_add(run_clock.as_millis());
     fields.push(("activation_id".to_owned(), id.0.simple().to_string()));
     fields.push(("deadline".to_owned(), deadline.to_string()));
     fields

@@ -75,7 +75,7 @@ impl Session for Proxy {
         // Given up from here on, the lease retires the instance: code in the middle of a call cannot be told.
         let message = read.message().into();
         match post(&self.server, "/run", message, max_answer_bytes).await {
-            Ok(posted) => self.answer(posted, read, lease),
+            Ok(posted) => self.answer(posted, read, lease).await,
             Err(NotPosted { unsent, fault }) => Err(failed(fault, unsent.then_some(read), lease)),
         }
     }
@@ -86,7 +86,7 @@ impl Session for Proxy {
 }
 
 impl Proxy {
-    fn answer(&self, posted: Posted, read: Read, lease: Lease) -> Result<Response<Body>, CallError> {
+    async fn answer(&self, posted: Posted, read: Read, lease: Lease) -> Result<Response<Body>, CallError> {
         let Posted { status, said } = posted;
         let max_bytes = self.terms.max_answer_bytes;
         let answered = match status {
@@ -106,7 +106,7 @@ impl Proxy {
         };
         match (&answered, &self.marks) {
             (Err(_), _) => lease.slot.retire(Retire::Broken),
-            (Ok(_), Some(marks)) => marks.release(lease.slot, lease.counted),
+            (Ok(_), Some(marks)) => marks.release(lease.slot, lease.counted).await,
             (Ok(_), None) => lease.slot.free(),
         }
         answered
