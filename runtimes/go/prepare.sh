@@ -12,13 +12,9 @@ cat > action.go <<'END'
 package main
 
 import (
-	_ "crypto/sha256"
 	_ "encoding/base64"
 	_ "log"
 	_ "math/rand"
-	_ "net/http"
-	_ "net/url"
-	_ "regexp"
 	_ "sync"
 )
 
