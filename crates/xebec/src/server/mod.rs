@@ -118,8 +118,9 @@ impl Server {
         if let Err(panic) = served {
             tracing::error!(%panic, "the gateway ended by a defect");
         }
-        self.journal.close().await;
         self.engine.shutdown(INSTANCES_END).await;
+        // What was cut off just now has its record, too, and gets its steps' names.
+        self.journal.close().await;
         self.telemetry.shutdown(EXPORT_ENDS).await;
     }
 }
