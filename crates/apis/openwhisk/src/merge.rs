@@ -159,3 +159,6 @@ pub(crate) fn rule(
 fn next(wanted: Option<SemVer>, before: Option<SemVer>) -> SemVer {
     wanted.unwrap_or_else(|| before.map_or_else(SemVer::default, SemVer::next))
 }
+
+#[cfg(test)]
+mod tests;

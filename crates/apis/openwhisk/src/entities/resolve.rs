@@ -16,7 +16,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use xebec_core::{FunctionKey, Tenant};
+use xebec_core::Tenant;
 
 /// How many names are kept with what they lead to.
 const MOST_KNOWN: usize = 16_384;
@@ -35,8 +35,6 @@ pub(crate) struct Resolved {
     pub(crate) name: FullName,
     /// The action as it is deployed, in its own namespace and package.
     pub(crate) action: Arc<Action>,
-    /// The function that is called.
-    pub(crate) function: FunctionKey,
     /// What it is bound to: the package's, the binding's, its own.
     pub(crate) parameters: Parameters,
     /// What all its calls have in common.
@@ -221,7 +219,6 @@ fn resolved(
     };
     Resolved {
         name: name.clone(),
-        function: action.full_name().function(),
         calls: Calls::of(name, &action, &parameters, binding.as_ref()),
         parameters,
         binding,
