@@ -10,9 +10,6 @@ const DEFAULT: &str = "default";
 /// The driver of container images.
 const DOCKER: &str = "docker";
 
-/// The environment that runs images.
-const IMAGES: &str = "image";
-
 /// A kind of actions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
@@ -137,7 +134,7 @@ impl Kind {
             };
             Some(Place::Local(local, environment?))
         });
-        local.or_else(|| Some(Place::Image(self.image?.to_owned(), host.images()?)))
+        local.or_else(|| host.place_of_image(self.image?))
     }
 
     /// Whether anything of it runs here.
@@ -170,10 +167,6 @@ impl<'a> Host<'a> {
         self.ready.iter().any(|ready| ready == name).then(|| self.control.environment(name)).flatten()
     }
 
-    fn images(&self) -> Option<Arc<Environment>> {
-        if self.has_containers { self.control.environment(IMAGES) } else { None }
-    }
-
     /// The kind of that name, or the default of a family. `None`: there is none, or nothing here can run it.
     pub(crate) fn kind(&self, name: &str) -> Option<&'static Kind> {
         KINDS.iter().find(|kind| kind.is_called(name)).filter(|kind| kind.runs(self))
@@ -185,13 +178,14 @@ impl<'a> Host<'a> {
         kinds.chain(["sequence".to_owned(), "blackbox".to_owned()]).collect()
     }
 
-    /// What runs an image that users bring.
+    /// What runs an image.
     pub(crate) fn place_of_image(&self, image: &str) -> Option<Place> {
         let environment = self.control.stands_in_for(image)?;
-        if environment.driver == DOCKER {
-            self.has_containers.then(|| Place::Image(image.to_owned(), environment))
-        } else {
-            self.environment(&environment.name).map(Place::StandIn)
+        match environment.driver == DOCKER {
+            // One with an image of its own may keep containers of it ready.
+            true if environment.image.is_some() => self.has_containers.then(|| Place::StandIn(environment)),
+            true => self.has_containers.then(|| Place::Image(image.to_owned(), environment)),
+            false => self.environment(&environment.name).map(Place::StandIn),
         }
     }
 }
