@@ -159,12 +159,20 @@ async fn blanks_become_actions() {
     }
 }
 
+/// One test, since what all need of the standard library is compiled once per place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn go_from_source() {
+async fn go_is_compiled() {
     let place = place!();
     if place.environment("openwhisk-go").is_none() {
         return;
     }
+    go_from_source(&place).await;
+    go_in_other_shapes(&place).await;
+    go_that_does_not_compile(&place).await;
+    go_that_is_a_program_already(&place).await;
+}
+
+async fn go_from_source(place: &Place) {
     let told = Told::default();
     let source = r#"
         package main
@@ -185,7 +193,9 @@ async fn go_from_source() {
     let failed = open.try_call(r#"{"how":"panic"}"#).await.unwrap_err();
     assert_eq!(failed.outcome, Outcome::FunctionError(FunctionFault::Crash), "{failed:?}");
     open.lines.wait_for("panic: no").await;
+}
 
+async fn go_in_other_shapes(place: &Place) {
     // Other signatures, other names, an error, an array.
     let source = r#"
         package main
@@ -224,12 +234,7 @@ async fn go_from_source() {
     assert_eq!(result(&open, "{}").await, json!({"own": true}));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn go_that_does_not_compile_or_is_a_program_already() {
-    let place = place!();
-    if place.environment("openwhisk-go").is_none() {
-        return;
-    }
+async fn go_that_does_not_compile(place: &Place) {
     for (function, expected) in [
         (
             Function::new("openwhisk-go").single(b"package main\nfunc Main() { return 5 }"),
@@ -251,6 +256,9 @@ async fn go_that_does_not_compile_or_is_a_program_already() {
     let (error, lines) = place.try_open(&deployed).await.map(|_| "it opened").unwrap_err();
     assert!(error.contains("cannot start action"), "{error}");
     lines.wait_for("it may take a context and one value").await;
+}
+
+async fn go_that_is_a_program_already(place: &Place) {
     // With what lies beside it, and nothing compiled.
     let script = "#!/bin/sh\necho '{\"ok\":true}' >&3\nwhile read -r line; do cat \"$(dirname \"$0\")/data\" >&3; done\n";
     for program in ["exec", "bin/exec"] {
