@@ -265,10 +265,11 @@ async fn call(shared: &Shared, function: &FunctionKey, group: &[Item<'_>]) -> At
         Call { method: "POST".into(), uri: "/".to_owned(), headers, body: Payload::Inline(Bytes::new()) };
     let cases = || group.iter().map(|item| item.case);
     let revision: Option<Digest> = cases().next().and_then(|case| case.message.revision);
-    // A message that runs alone is the call; several are one call with an id of its own.
-    let id = match group {
-        [alone] => alone.case.message.id,
-        _ => InvocationId::new(),
+    // A message that runs alone is the call; several are one call with an id of its own, of which nobody noted
+    // anything.
+    let (id, note) = match group {
+        [alone] => (alone.case.message.id, alone.case.message.note.as_ref()),
+        _ => (InvocationId::new(), None),
     };
     let plan = Plan {
         id,
@@ -281,7 +282,7 @@ async fn call(shared: &Shared, function: &FunctionKey, group: &[Item<'_>]) -> At
         attempt: cases().map(|case| attempt::number(&case.history)).max().unwrap_or(1),
         keep: REPORT_BYTES,
         source: cases().next().map_or(&Source::Call, |case| &case.message.source),
-        note: None,
+        note,
         links,
     };
     let attempt = attempt::call(shared, plan).await;

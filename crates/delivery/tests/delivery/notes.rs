@@ -14,7 +14,7 @@ use std::{
 use xebec_core::{
     Body, InvocationId, Outcome, Tenant,
     message::{Guarantee, Submission, Wishes},
-    policy::{Delivery as DeliveryPolicy, Policy},
+    policy::{Batch, Delivery as DeliveryPolicy, Policy},
     ports::{
         deliveries::Deliveries as _,
         queue::{Ask, Queue as _},
@@ -60,6 +60,25 @@ async fn a_note_goes_with_every_attempt() {
     let notes: Vec<_> = world.engine.calls(&key("f")).into_iter().map(|seen| seen.note).collect();
     assert_eq!(notes, [Some(Arc::new(note())), Some(Arc::new(note()))]);
     assert_noted(&world, id, "success");
+}
+
+#[tokio::test]
+async fn each_of_a_batch_has_its_note() {
+    for together in [1, 3] {
+        let world = World::still(DeliveryOptions::default());
+        let batch = Some(Batch { size: 8, wait_ms: 1 });
+        let delivery = DeliveryPolicy { batch, ..DeliveryPolicy::default() };
+        world.engine.deploy(&key("f"), policy(delivery), fine);
+        let mut all = Vec::new();
+        for _ in 0..together {
+            all.push(submit(&world, Wishes::default()).await);
+        }
+        world.delivery.start().await;
+        for id in all {
+            world.over(id).await;
+            assert_noted(&world, id, "success");
+        }
+    }
 }
 
 #[tokio::test]
