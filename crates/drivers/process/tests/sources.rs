@@ -7,7 +7,7 @@ mod support;
 use serde_json::{Value, json};
 use std::time::Duration;
 use support::{Function, Open, PATIENCE, Place, Told};
-use xebec_core::{Outcome, outcome::FunctionFault, ports::driver::Driver as _};
+use xebec_core::{Outcome, log::LogStream, outcome::FunctionFault, ports::driver::Driver as _};
 
 const NODE: &str = r#"
 const A = process.env.A
@@ -153,9 +153,9 @@ async fn blanks_become_actions() {
         let blank = place.driver.start_blank(environment).await.unwrap();
         let open = place.open_blank(blank, &deployed).await;
         assert_eq!(result(&open, "").await, json!({"a": "1", "params": {}}));
-        // The mark of what warmed it up would stand here.
+        // The mark of what warmed it up would stand before it.
         open.lines.wait_for("called by 32").await;
-        assert!(open.lines.text().starts_with("called by 32"), "{}", open.lines.text());
+        assert_eq!(open.lines.of(LogStream::Stdout)[0], "called by 32");
     }
 }
 

@@ -244,6 +244,12 @@ impl Lines {
         lines.iter().map(|(_, text)| format!("{text}\n")).collect()
     }
 
+    /// What came on one stream.
+    pub(crate) fn of(&self, wanted: LogStream) -> Vec<String> {
+        let lines = self.0.lock();
+        lines.iter().filter(|(stream, _)| *stream == wanted).map(|(_, text)| text.clone()).collect()
+    }
+
     /// Waits for a line that has this in it.
     pub(crate) async fn wait_for(&self, text: &str) {
         until(&format!("the line {text:?}"), || self.text().contains(text)).await;
