@@ -52,7 +52,7 @@ pub(crate) fn action(
         parameters,
         limits: put.limits.map_or(limits, |put| put.over(&limits)),
         version: next(put.version, before.map(|before| before.version)),
-        publish: put.publish.or(before.map(|before| before.publish)).unwrap_or_default(),
+        publish: put.publish.or_else(|| before.map(|before| before.publish)).unwrap_or_default(),
         annotations,
         updated: now,
     })
@@ -88,7 +88,7 @@ pub(crate) fn package(name: &FullName, before: Option<&Package>, put: PackagePut
             .or_else(|| before.map(|before| before.parameters.clone()))
             .unwrap_or_default(),
         version: next(put.version, before.map(|before| before.version)),
-        publish: put.publish.or(before.map(|before| before.publish)).unwrap_or_default(),
+        publish: put.publish.or_else(|| before.map(|before| before.publish)).unwrap_or_default(),
         updated: now,
     }
 }
@@ -112,7 +112,7 @@ pub(crate) fn trigger(name: &FullName, before: Option<&Trigger>, put: TriggerPut
             .or_else(|| before.map(|before| before.parameters.clone()))
             .unwrap_or_default(),
         version: next(put.version, before.map(|before| before.version)),
-        publish: put.publish.or(before.map(|before| before.publish)).unwrap_or_default(),
+        publish: put.publish.or_else(|| before.map(|before| before.publish)).unwrap_or_default(),
         annotations: put
             .annotations
             .or_else(|| before.map(|before| before.annotations.clone()))
@@ -144,7 +144,7 @@ pub(crate) fn rule(
         trigger: connection.trigger,
         action: connection.action,
         version: next(put.version, before.map(|before| before.version)),
-        publish: put.publish.or(before.map(|before| before.publish)).unwrap_or_default(),
+        publish: put.publish.or_else(|| before.map(|before| before.publish)).unwrap_or_default(),
         annotations: put
             .annotations
             .or_else(|| before.map(|before| before.annotations.clone()))

@@ -8,9 +8,12 @@ use std::{
 use tokio::sync::OwnedMutexGuard;
 use xebec_core::Tenant;
 
+/// What one thing is changed under.
+type Turn = tokio::sync::Mutex<()>;
+
 /// Who may change what.
 #[derive(Default)]
-pub(crate) struct Turns(Mutex<HashMap<(Tenant, String), Weak<tokio::sync::Mutex<()>>>>);
+pub(crate) struct Turns(Mutex<HashMap<(Tenant, String), Weak<Turn>>>);
 
 /// How many unused turns are kept before they are swept.
 const SWEEP_AT: usize = 1024;

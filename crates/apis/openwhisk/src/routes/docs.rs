@@ -3,8 +3,11 @@
 use crate::Shared;
 use serde_json::{Map, Value, json};
 
-/// Paths below `/api/v1`, and what may be done there: method, what it does, what it answers with.
-const PATHS: &[(&str, &[(&str, &str, &str)])] = &[
+/// What may be done: method, what it does, what it answers with.
+type Operation = (&'static str, &'static str, &'static str);
+
+/// Paths below `/api/v1`, and what may be done there.
+const PATHS: &[(&str, &[Operation])] = &[
     ("/namespaces", &[("get", "The namespace of the key", "200 401")]),
     ("/namespaces/{namespace}/limits", &[("get", "What the namespace may do", "200 401 403")]),
     (
@@ -102,7 +105,7 @@ pub(super) fn describe(shared: &Shared) -> Value {
     })
 }
 
-fn described(path: &str, methods: &[(&str, &str, &str)]) -> Value {
+fn described(path: &str, methods: &[Operation]) -> Value {
     let operations = methods.iter().map(|(method, does, answers)| {
         let responses: Map<String, Value> = answers
             .split(' ')
