@@ -12,6 +12,16 @@ const SOURCE = 'exec'
 /** Names joined by dots: all that is ever made part of a program. */
 const PATH = /^[\p{ID_Start}$_][\p{ID_Continue}$]*(\.[\p{ID_Start}$_][\p{ID_Continue}$]*)*$/u
 
+/** Lets actions see the packages that this machine has for everybody, as OpenWhisk's images have some. */
+function seePackagesOfTheMachine () {
+  const own = process.env.NODE_PATH
+  const machine = path.resolve(process.execPath, '../../lib/node_modules')
+  process.env.NODE_PATH = own ? own + path.delimiter + machine : machine
+  Module._initPaths()
+  if (own) process.env.NODE_PATH = own
+  else delete process.env.NODE_PATH
+}
+
 /** The action in a folder. */
 async function fromFolder (code, main) {
   const has = name => fs.existsSync(path.join(code, name))
@@ -74,4 +84,4 @@ function callable (found, main) {
   throw new Fault(`Action entrypoint '${main}' is not a function.`)
 }
 
-module.exports = { Fault, fromFolder, fromText }
+module.exports = { Fault, fromFolder, fromText, seePackagesOfTheMachine }

@@ -4,7 +4,7 @@
 const http = require('node:http')
 const os = require('node:os')
 const path = require('node:path')
-const { Fault, fromFolder, fromText } = require('./action.js')
+const { Fault, fromFolder, fromText, seePackagesOfTheMachine } = require('./action.js')
 const { OPTIONS, listen } = require('./serving.js')
 
 /** Printed on both streams behind what an activation printed. */
@@ -24,6 +24,7 @@ function serve (code, socket) {
 
 /** Runs an action that does nothing, once: a blank then has behind it what a first call takes longer for. */
 async function warmUp () {
+  void [process.stdout, process.stderr] // built when first looked at
   const socket = path.join(os.tmpdir(), `xebec-${process.pid}-action.sock`)
   const server = createServer(new Action('', then => then()))
   await listen(server, socket)
@@ -95,6 +96,7 @@ class Action {
     this.#known = true
     for (const [name, value] of Object.entries(env ?? {})) process.env[name] = variable(value)
     try {
+      seePackagesOfTheMachine()
       if (code !== undefined && binary) throw new Fault('There was an error uncompressing the action archive.')
       this.#main = code === undefined ? await fromFolder(this.#code, main) : await fromText(code, this.#code, main)
     } catch (error) {

@@ -2,6 +2,8 @@
 // Actions in the style `openwhisk`, called as a contract would. `node --test` in this folder's parent.
 
 const assert = require('node:assert')
+const fs = require('node:fs')
+const path = require('node:path')
 const { test } = require('node:test')
 const { Worker, until } = require('./worker.js')
 
@@ -193,6 +195,16 @@ test('zip files', async () => {
   ]) {
     const worker = await initialised(files, { main, binary: true })
     assert.deepEqual((await run(worker, {})).said, expected)
+  }
+})
+
+test('packages of the machine', async t => {
+  const file = path.resolve(process.execPath, '../../lib/node_modules/npm/package.json')
+  if (!fs.existsSync(file)) return t.skip('this Node has no packages')
+  const source = 'exports.main = () => ({ name: require("npm/package.json").name, path: process.env.NODE_PATH ?? null })'
+  for (const files of [{ exec: source }, { 'index.js': source }]) {
+    const worker = await initialised(files)
+    assert.deepEqual((await run(worker, {})).said, { name: 'npm', path: null })
   }
 })
 

@@ -1,6 +1,8 @@
 """Actions in the style `openwhisk`, called as a contract would. `python3 -m unittest` in the folder above."""
 
 import json
+import os
+import sysconfig
 import unittest
 
 from .test_worker import Base, Worker
@@ -190,6 +192,15 @@ class Initialising(Action):
         }
         worker = self.initialised(files, {"binary": True})
         self.assertEqual(self.run_it(worker, {"a": 1}), (200, {"file": "text", "echo": {"a": 1}}))
+
+    def test_packages_of_the_machine(self):
+        found = [path for path in (sysconfig.get_path("purelib"), "/usr/lib/python3/dist-packages") if os.path.isdir(path)]
+        names = sorted(name for path in found for name in os.listdir(path) if name in ("pip", "setuptools"))
+        if not names:
+            self.skipTest("this Python has no packages")
+        source = "import sys, %s, json\ndef main(params):\n    return {'file': %s.__file__, 'last': sys.path[-1]}"
+        said = self.run_it(self.initialised(source % (names[0], names[0])), {})[1]
+        self.assertTrue(said["file"].startswith(said["last"]), said)
 
     def test_virtual_environments(self):
         for place in ("bin", "Scripts"):

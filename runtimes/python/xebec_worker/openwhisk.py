@@ -41,6 +41,15 @@ def warm_up():
     del sys.modules[action.MODULE]
 
 
+def see_packages_of_the_machine():
+    """Lets actions see the packages that this machine has for everybody, as OpenWhisk's images have some: behind
+    their own and the standard library's."""
+    library = "%s/lib/python%d.%d" % ((sys.prefix,) + sys.version_info[:2])
+    for path in (library + "/site-packages", sys.prefix + "/lib/python3/dist-packages"):
+        if os.path.isdir(path) and path not in sys.path:
+            sys.path.append(path)
+
+
 class Action:
     """The one action of this process. Called with a connection and a request, it serves it."""
 
@@ -78,6 +87,7 @@ class Action:
             return refusal(403, "Missing main/no code to execute.")
         self.known = True
         os.environ.update((name, variable(value)) for name, value in (env or {}).items())
+        see_packages_of_the_machine()
         try:
             if code is not None and binary:
                 raise Unusable("A zip file comes as a folder, not in the message.")
