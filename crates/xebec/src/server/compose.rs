@@ -11,7 +11,7 @@ use std::{
 };
 use xebec_api_native::{Native, NativeParts};
 use xebec_api_openfaas::OpenFaas;
-use xebec_api_openwhisk::OpenWhisk;
+use xebec_api_openwhisk::{OpenWhisk, Throttle};
 use xebec_blobs::{HeldBlobs, LocalBlobs};
 use xebec_core::{
     Tenant,
@@ -102,10 +102,11 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
         OpenFaas::new(Arc::clone(&control), Arc::clone(&invoker), xebec_api_openfaas::Options::default())
             .with_keys(keys.clone(), &secret_key)
             .with_steps();
+    let throttle = Arc::new(Throttle::default());
     let delivery = Arc::new(Delivery::new(DeliveryParts {
         queue: Arc::clone(&queue),
         blobs: Arc::clone(&bodies) as Arc<dyn Blobs>,
-        invoker: openfaas.counted(),
+        invoker: throttle.counted(openfaas.counted()),
         control: Arc::clone(&control),
         records: engine.records_port(),
         clock: clock.clone(),
@@ -130,6 +131,7 @@ pub(super) async fn compose(config: &Config) -> Result<Composed, Failure> {
         records: engine.records_port(),
         journal: Arc::clone(&journal),
         keys: keys.clone(),
+        throttle,
         options: openwhisk_options(config, &url_host, &listen),
     })
     .await?;
