@@ -6,7 +6,7 @@ use crate::{
     entities::{Entity, Right},
     errors::{self, Rejection},
     kinds::{self, Host, Place},
-    merge,
+    merge, system,
     translate::{self, Running},
     wire::{
         action::{Action, ActionPut},
@@ -49,7 +49,14 @@ pub(super) fn list_package(
 pub(super) async fn get(shared: &Shared, call: &Call, name: &FullName) -> Result<Response<Body>, Rejection> {
     let with_code = call.query.flag("code", true)?;
     let resolved = shared.entities.resolve(&call.caller, name, Right::Read)?;
-    let code = if with_code { code_of(shared, &resolved.action.exec).await? } else { None };
+    let code = match with_code {
+        true => {
+            // What is part of the server has a source to copy.
+            let source = || system::source_of(&resolved.action.full_name()).map(str::to_owned);
+            code_of(shared, &resolved.action.exec).await?.or_else(source)
+        }
+        false => None,
+    };
     Ok(errors::json(StatusCode::OK, &resolved.action.to_wire(code, &resolved.parameters)))
 }
 

@@ -45,6 +45,8 @@ pub struct World {
     pub engine: Arc<Engine>,
     pub store: Arc<dyn Store>,
     pub delivery: Arc<Delivery>,
+    /// They do not fire until they are started.
+    pub schedules: Arc<Schedules>,
     /// What runs actions on this machine.
     pub local: Arc<Proxies>,
     /// What runs images; there where containers are.
@@ -118,6 +120,7 @@ impl World {
         }));
         let journal = Journal::new(store.clone(), engine.records_port(), JournalOptions::default());
         let (of_store, of_engine) = (store.clone(), engine.clone());
+        let of_world = schedules.clone();
         let parts = Box::new(move || Parts {
             control: control.clone(),
             invoker: invoker.clone(),
@@ -136,7 +139,7 @@ impl World {
         }
         engine.resume().await.unwrap();
         delivery.start().await;
-        Self { door, engine, store, delivery, local, images, folder, parts }
+        Self { door, engine, store, delivery, schedules: of_world, local, images, folder, parts }
     }
 
     /// One more door to the same, as another server has it: it knows what was stored.
@@ -201,7 +204,7 @@ impl World {
 }
 
 /// A path below the caller's namespace, or one that begins with a slash.
-fn api(path: &str) -> String {
+pub fn api(path: &str) -> String {
     match path.starts_with('/') {
         true => path.to_owned(),
         false => format!("/api/v1/namespaces/_/{path}"),

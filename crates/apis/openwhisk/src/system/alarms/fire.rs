@@ -1,14 +1,17 @@
 //! What happens when an alarm's time has come.
 //!
-//! The trigger is fired as its owner would fire it, by the API: limits hold, and what nobody listens to leaves no
-//! record.
+//! The trigger is fired as its owner would fire it: limits hold, and what nobody listens to leaves no record.
 
 use super::{ALARMS, Alarm, Status, alarm::Times, alarm_of, gone, keep};
 use crate::{
-    Shared, routes,
+    Shared,
+    caller::Caller,
+    fire, routes,
     system::{answer::answer, apimgmt::encoded, shared},
+    wire::name::FullName,
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -55,7 +58,7 @@ impl Builtin for Alarms {
         let Some(alarm) = alarm.filter(|alarm| alarm.status.active) else {
             return Ok(answer(Ok(json!({ "fired": false }))));
         };
-        let status = fire(&shared, &alarm).await;
+        let status = fire_trigger(&shared, &alarm).await;
         conclude(&shared, alarm, status).await?;
         Ok(answer(match status.is_success() {
             true => Ok(json!({ "fired": true })),
@@ -65,11 +68,15 @@ impl Builtin for Alarms {
 }
 
 /// Fires the trigger; again after a while, where that may help.
-async fn fire(shared: &Arc<Shared>, alarm: &Alarm) -> StatusCode {
-    let path = path(alarm, "triggers", &alarm.name);
+async fn fire_trigger(shared: &Arc<Shared>, alarm: &Alarm) -> StatusCode {
+    let owner = Caller::owner(&alarm.namespace);
+    let trigger = FullName::new(&alarm.namespace, &alarm.name);
     let mut tries = 0;
     loop {
-        let status = ask(shared, alarm, Method::POST, &path, alarm.payload.to_string()).await.0;
+        let event = fire::Event { caller: &owner, transaction: "", headers: None };
+        let payload = Bytes::from(alarm.payload.to_string());
+        let fired = Box::pin(fire::fire(shared, &event, &trigger, payload)).await;
+        let status = fired.map_or_else(|rejection| rejection.status, |_| StatusCode::ACCEPTED);
         tries += 1;
         if status.is_success() || is_final(status) || tries == TRIES {
             return status;
@@ -101,14 +108,14 @@ async fn conclude(shared: &Arc<Shared>, alarm: Alarm, status: StatusCode) -> Res
     }
     let trigger = path(&alarm, "triggers", &alarm.name);
     let rules = match wish.as_str() {
-        "rules" => ask(shared, &alarm, Method::GET, &trigger, String::new()).await.1["rules"].take(),
+        "rules" => ask(shared, &alarm, Method::GET, &trigger).await.1["rules"].take(),
         _ => Value::Null,
     };
     control.remove(&super::function(&alarm.namespace, &alarm.name)).await.or_else(gone)?;
     let rules = rules.as_object().into_iter().flatten().filter_map(|(rule, _)| rule.split_once('/'));
     let rules = rules.map(|(_, rule)| path(&alarm, "rules", rule));
     for path in std::iter::once(trigger).chain(rules) {
-        let (status, _) = ask(shared, &alarm, Method::DELETE, &path, String::new()).await;
+        let (status, _) = ask(shared, &alarm, Method::DELETE, &path).await;
         if !status.is_success() && status != StatusCode::NOT_FOUND {
             tracing::warn!(path, %status, "what was to go with an alarm is still there");
         }
@@ -121,16 +128,10 @@ fn path(alarm: &Alarm, collection: &str, name: &str) -> String {
 }
 
 /// Asks the API as the alarm's owner.
-async fn ask(
-    shared: &Arc<Shared>,
-    alarm: &Alarm,
-    method: Method,
-    path: &str,
-    body: String,
-) -> (StatusCode, Value) {
+async fn ask(shared: &Arc<Shared>, alarm: &Alarm, method: Method, path: &str) -> (StatusCode, Value) {
     let tenant = Some(alarm.namespace.clone());
     let owner = Principal::Key { id: ALARMS.into(), role: Role::Manage, tenant };
-    let request = Request::builder().method(method).uri(path).extension(owner).body(Body::full(body));
+    let request = Request::builder().method(method).uri(path).extension(owner).body(Body::empty());
     let Ok(request) = request else { return (StatusCode::BAD_REQUEST, Value::Null) };
     let response = Box::pin(routes::handle(shared, request)).await;
     let status = response.status();

@@ -182,3 +182,104 @@ fn type_of(value: &Value) -> &'static str {
         Value::Null | Value::Array(_) | Value::Object(_) => "object",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// What `wsk api create` sends.
+    fn wsk() -> Value {
+        json!({"accesstoken": "DUMMY TOKEN", "spaceguid": "23bc46b1", "responsetype": "json", "apidoc": {
+            "namespace": "_", "gatewayBasePath": "/b", "gatewayPath": "/p", "gatewayMethod": "GET", "id": "API:_:/b",
+            "action": {"name": "hello", "namespace": "_", "backendMethod": "POST", "authkey": "a:b",
+                "backendUrl": "https://ow.example/api/v1/web/_/default/hello.http", "secureKey": ""}}})
+    }
+
+    fn read_value(told: &Value) -> Result<Wish, String> {
+        read(told.as_object().unwrap(), "guest")
+    }
+
+    fn endpoint(told: &Value) -> Endpoint {
+        match read_value(told).unwrap() {
+            Wish::With { endpoint, .. } => *endpoint,
+            Wish::Whole(swagger) => panic!("{swagger}"),
+        }
+    }
+
+    #[test]
+    fn an_endpoint_as_clients_send_it() {
+        let own = endpoint(&wsk());
+        assert_eq!(own.url(), "https://ow.example/api/v1/web/guest/default/hello.json");
+        assert_eq!(own.secure_key, None);
+        for (name, namespace, url) in [
+            ("pkg/hello", "_", "web/guest/pkg/hello.json"),
+            ("/other/pkg/hello", "_", "web/other/pkg/hello.json"),
+            ("/_/hello", "_", "web/guest/default/hello.json"),
+            ("hello", "other", "web/other/default/hello.json"),
+        ] {
+            let mut told = wsk();
+            told["apidoc"]["action"]["name"] = json!(name);
+            told["apidoc"]["action"]["namespace"] = json!(namespace);
+            assert!(endpoint(&told).url().ends_with(url), "{name}");
+        }
+        let mut sdk = wsk();
+        let fields = sdk.as_object_mut().unwrap();
+        fields.remove("accesstoken");
+        fields.remove("responsetype");
+        assert_eq!(endpoint(&sdk).response_type, "http", "what the URL says");
+    }
+
+    #[test]
+    fn documents_come_as_objects_and_as_text() {
+        let swagger = json!({"swagger": "2.0", "basePath": "/b", "info": {}, "paths": {}});
+        for swagger in [swagger.clone(), json!(swagger.to_string())] {
+            let apidoc = json!({"namespace": "_", "swagger": swagger});
+            for apidoc in [apidoc.clone(), json!(apidoc.to_string())] {
+                assert!(matches!(read_value(&json!({ "apidoc": apidoc })), Ok(Wish::Whole(_))));
+            }
+        }
+    }
+
+    #[test]
+    fn says_what_is_missing_as_the_original_does() {
+        let without = |path: &[&str]| {
+            let mut told = wsk();
+            let (last, outer) = path.split_last().unwrap();
+            let at = outer.iter().fold(&mut told, |at, field| &mut at[*field]);
+            at.as_object_mut().unwrap().remove(*last);
+            read_value(&told).unwrap_err()
+        };
+        assert_eq!(without(&["apidoc"]), "apidoc is required.");
+        for field in ["namespace", "gatewayBasePath", "gatewayPath", "gatewayMethod"] {
+            assert_eq!(without(&["apidoc", field]), format!("apidoc is missing the {field} field"));
+        }
+        assert_eq!(without(&["apidoc", "action"]), "apidoc is missing the action field.");
+        for field in ["backendMethod", "backendUrl", "namespace", "name", "authkey"] {
+            assert_eq!(
+                without(&["apidoc", "action", field]),
+                format!("action is missing the {field} field.")
+            );
+        }
+        let apidoc = |apidoc: Value| read_value(&json!({ "apidoc": apidoc })).unwrap_err();
+        assert!(apidoc(json!("{")).starts_with("apidoc field cannot be parsed"));
+        assert!(apidoc(json!(3)).contains("is of type number"));
+        let swagger = |swagger: Value| apidoc(json!({"namespace": "_", "swagger": swagger}));
+        assert!(swagger(json!("{")).starts_with("swagger field cannot be parsed"));
+        assert!(swagger(json!(3)).contains("is number"));
+        assert_eq!(swagger(json!({"paths": {}})), "swagger is missing the basePath field.");
+        assert_eq!(swagger(json!({"basePath": "/", "info": {}})), "swagger is missing the paths field.");
+        assert_eq!(swagger(json!({"basePath": "/", "paths": {}})), "swagger is missing the info field.");
+        let both = json!({"namespace": "_", "swagger": {}, "gatewayBasePath": "/"});
+        assert!(apidoc(both).contains("mutually exclusive"));
+        let mut wrong = wsk();
+        wrong["responsetype"] = json!("pdf");
+        assert!(read_value(&wrong).unwrap_err().starts_with("responsetype is pdf"));
+        wrong = wsk();
+        wrong["apidoc"]["action"]["backendUrl"] = json!("https://elsewhere.example/x");
+        assert!(read_value(&wrong).unwrap_err().contains("is not the URL of a web action"));
+        wrong = wsk();
+        wrong["apidoc"]["gatewayMethod"] = json!("BREW");
+        assert_eq!(read_value(&wrong).unwrap_err(), "Resource verb 'BREW' not supported.");
+    }
+}

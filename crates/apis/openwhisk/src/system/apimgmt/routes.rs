@@ -271,3 +271,129 @@ fn is_empty(value: &Value) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn api(base: &str, paths: Value) -> Value {
+        json!({"swagger": "2.0", "basePath": base, "info": {"title": "x"}, "paths": paths})
+    }
+
+    fn url(url: &str) -> Value {
+        json!({"x-openwhisk": {"url": format!("https://ow.example/api/v1/web/ns/{url}")}})
+    }
+
+    fn found(api: &Api, path: &str, method: Method) -> Option<(String, usize)> {
+        let asked: Vec<_> = segments(path).collect();
+        let (_, found) = api.find(&asked, &method)?;
+        Some((found.backend.map(|backend| backend.path.clone()).unwrap_or_default(), found.rest))
+    }
+
+    #[test]
+    fn the_route_that_says_most_is_taken() {
+        let api = Api::of(&api(
+            "/v1/shop",
+            json!({"/": {"get": url("default/root.json")},
+                "/items/{id}": {"get": url("default/item.http"), "delete": url("default/gone.http")},
+                "/items/new": {"get": url("default/new.http")},
+                "/items": {"get": url("default/items.http"), "parameters": []}}),
+        ))
+        .unwrap();
+        let web = |name: &str, rest| Some((format!("/api/v1/web/ns/default/{name}"), rest));
+        for (path, wanted) in [
+            ("/v1/shop", web("root.json", 0)),
+            ("/v1/shop/", web("root.json", 0)),
+            ("/v1/shop/items", web("items.http", 0)),
+            ("/v1/shop/items/new", web("new.http", 0)),
+            ("/v1/shop/items/7", web("item.http", 0)),
+            ("/v1/shop/items/a%20b", web("item.http", 0)),
+            ("/v1/shop/items/7/more/still", web("item.http", 2)),
+            ("/v1/shop/other", web("root.json", 1)),
+            ("/v1/sho", None),
+            ("/v1", None),
+            ("", None),
+        ] {
+            assert_eq!(found(&api, path, Method::GET), wanted, "{path}");
+        }
+        assert_eq!(found(&api, "/v1/shop/items/7", Method::DELETE), web("gone.http", 0));
+        assert_eq!(found(&api, "/v1/shop/items/7", Method::POST), Some((String::new(), 0)));
+    }
+
+    #[test]
+    fn what_an_assembly_says() {
+        let mut swagger =
+            api("/b", json!({"/a": {"get": {"operationId": "getA"}, "post": {"operationId": "postA"}}}));
+        let target = "https://ow.example/api/v1/web/ns/p/a.http$(request.path)";
+        let set =
+            |name: &str, value: Value| json!({"set-variable": {"actions": [{"set": name, "value": value}]}});
+        swagger["x-ibm-configuration"] = json!({"cors": {"enabled": false}, "assembly": {"execute": [
+            set("message.headers.Authorization", json!("Basic eA==")),
+            {"operation-switch": {"case": [
+                {"operations": ["getA"], "execute": [{"invoke": {"target-url": target, "verb": "POST"}},
+                    set("message.headers.X-Require-Whisk-Auth", json!(7))]},
+                {"operations": ["postA"], "execute": [{"invoke": {"target-url": target, "verb": "keep"}}]}]}}]}});
+        let read = Api::of(&swagger).unwrap();
+        assert_eq!(read.cors, Cors::Closed);
+        let asked: Vec<_> = segments("/b/a").collect();
+        let get = read.find(&asked, &Method::GET).unwrap().1.backend.unwrap().clone();
+        assert_eq!(
+            (get.path.as_str(), get.tells_path, &get.method),
+            ("/api/v1/web/ns/p/a.http", true, &Some(Method::POST))
+        );
+        let headers: Vec<_> =
+            get.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(headers, [("authorization", "Basic eA=="), ("x-require-whisk-auth", "7")]);
+        let post = read.find(&asked, &Method::POST).unwrap().1.backend.unwrap();
+        assert_eq!((&post.method, post.headers.len()), (&None, 1));
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused() {
+        let with = |field: &str, value: Value| {
+            let mut swagger = api("/b", json!({"/a": {"get": url("default/a.http")}}));
+            swagger[field] = value;
+            Api::of(&swagger)
+        };
+        assert!(with("securityDefinitions", json!({})).is_ok(), "nothing is nothing to enforce");
+        for (field, value, says) in [
+            ("securityDefinitions", json!({"client_id": {"type": "apiKey"}}), "securityDefinitions"),
+            ("security", json!([{"client_id": []}]), "security"),
+            ("x-ibm-rate-limit", json!([{"rate": 1}]), "x-ibm-rate-limit"),
+            ("paths", json!({"a": {}}), "must begin with '/'"),
+            (
+                "paths",
+                json!({"/a": {"get": {"x-openwhisk": {"url": "https://elsewhere.example/"}}}}),
+                "web action",
+            ),
+            ("paths", json!({"/a": {"get": url("default")}}), "web action"),
+            (
+                "x-ibm-configuration",
+                json!({"assembly": {"execute": [{"set-variable": {"actions": [{"set": "message.body", "value": 1}]}}]}}),
+                "headers alone",
+            ),
+            (
+                "x-ibm-configuration",
+                json!({"assembly": {"execute": [{"invoke": {"verb": "BREW",
+                    "target-url": "http://x/api/v1/web/a/b/c"}}]}}),
+                "backendMethod 'BREW'",
+            ),
+        ] {
+            let error = with(field, value.clone()).unwrap_err();
+            assert!(error.contains(says), "{field} {value}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_panics_and_an_exact_route_is_found(path in "(/[ -~]{0,5}){0,5}") {
+            let swagger = api("/b", json!({"/x": {"get": url("default/x.http")}}));
+            let read = Api::of(&swagger).unwrap();
+            let _ = found(&read, &path, Method::GET);
+            let deeper = format!("/b/x{path}");
+            prop_assert!(found(&read, &deeper, Method::GET).is_some());
+        }
+    }
+}

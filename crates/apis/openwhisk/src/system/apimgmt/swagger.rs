@@ -219,3 +219,110 @@ fn array(value: &mut Value) -> &mut Vec<Value> {
         _ => unreachable!("it was made one"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn endpoint(path: &str, method: &str, response_type: &str) -> Endpoint {
+        Endpoint {
+            path: path.to_owned(),
+            method: method.to_owned(),
+            path_parameters: None,
+            host: "https://ow.example".to_owned(),
+            namespace: "guest".to_owned(),
+            package: None,
+            action: "hello".to_owned(),
+            response_type: response_type.to_owned(),
+            secure_key: None,
+        }
+    }
+
+    #[test]
+    fn ids_are_those_that_the_original_makes() {
+        for (operation, path, id) in [
+            ("GET", "/hello", "getHello"),
+            ("get", "/api2/greeting2/{name}", "getApi2Greeting2Name"),
+            ("post", "/a-B/_c.d/-x", "postA-b_cD-X"),
+            ("put", "/", "put"),
+        ] {
+            assert_eq!(operation_id(operation, path), id, "{path}");
+        }
+    }
+
+    #[test]
+    fn endpoints_come_and_go() {
+        let mut api = empty("/base", Some("Base"));
+        add(&mut api, &endpoint("/a", "GET", "json"));
+        add(&mut api, &endpoint("/a", "post", "http"));
+        let secured = Endpoint { secure_key: Some(json!(12)), ..endpoint("/a", "get", "text") };
+        add(&mut api, &secured);
+        assert_eq!(api["info"]["title"], "Base");
+        let get = &api["paths"]["/a"]["get"];
+        assert_eq!(get["operationId"], "getA");
+        assert_eq!(
+            get["x-openwhisk"],
+            json!({"url": "https://ow.example/api/v1/web/guest/default/hello.text", "namespace": "guest",
+                "package": "", "action": "hello"})
+        );
+        let targets = targets(&api);
+        assert_eq!(
+            targets,
+            [
+                ("getA", "https://ow.example/api/v1/web/guest/default/hello.text"),
+                ("postA", "https://ow.example/api/v1/web/guest/default/hello.http$(request.path)"),
+            ]
+        );
+        assert_eq!(
+            remove(&mut api, "/a", Some("put")).unwrap_err(),
+            "path '/a' with operation 'put' does not exist in the API"
+        );
+        assert_eq!(remove(&mut api, "/b", None).unwrap_err(), "path '/b' does not exist in the API");
+        remove(&mut api, "/a", Some("get")).unwrap();
+        assert_eq!(cases(&mut api).len(), 1);
+        remove(&mut api, "/a", None).unwrap();
+        assert!(is_empty(&api) && cases(&mut api).is_empty());
+    }
+
+    #[test]
+    fn parameters_must_reach_the_action() {
+        let with = |path: &str, response_type: &str, parameters: Value| {
+            let mut api = empty("/base", None);
+            let parameters = Some(parameters);
+            add(&mut api, &Endpoint { path_parameters: parameters, ..endpoint(path, "get", response_type) });
+            check_parameters(&api)
+        };
+        assert_eq!(with("/a/{id}/b", "http", json!([{"name": "id", "in": "path"}])), Ok(()));
+        assert_eq!(with("/a", "json", json!([])), Ok(()));
+        assert!(
+            with("/a/{id}", "json", json!([{"name": "id"}]))
+                .unwrap_err()
+                .contains("response type of '.http'")
+        );
+        assert!(with("/a/{id}", "http", json!([{"name": "no"}])).unwrap_err().contains("The parameter 'id'"));
+        assert!(check_parameters(&empty("/{x}", None)).unwrap_err().contains("base path (/{x})"));
+        let mut api = empty("/base", None);
+        add(&mut api, &endpoint("/a/{id}", "get", "http"));
+        api["paths"]["/a/{id}"]["parameters"] = json!([{"name": "id"}]);
+        assert_eq!(check_parameters(&api), Ok(()));
+        cases(&mut api)[0]["execute"][0]["invoke"]["target-url"] =
+            json!("https://x/api/v1/web/g/default/a.http");
+        assert!(check_parameters(&api).unwrap_err().contains("must end in '$(request.path)'"));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_added_can_be_removed(paths in proptest::collection::vec("(/[a-z{}.-]{0,4}){1,3}", 1..6)) {
+            let mut api = empty("/b", None);
+            for path in &paths {
+                add(&mut api, &endpoint(path, "GET", "http"));
+            }
+            for path in &paths {
+                let there = api["paths"].get(path).is_some();
+                prop_assert_eq!(remove(&mut api, path, Some("get")).is_ok(), there);
+            }
+            prop_assert!(is_empty(&api));
+        }
+    }
+}
