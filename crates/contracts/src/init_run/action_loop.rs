@@ -106,7 +106,7 @@ async fn start(opening: &Opening, options: &Options) -> Result<Started, StartErr
         printed.catch_up().await;
         return Err(not_started(format!("the action's process {exit} at once"), EXITED));
     }
-    Ok(Started { pipes: Mutex::new(Some(pipes)), printed, exit, proven: AtomicBool::new(wait_for_ack) })
+    Ok(Started { pipes: Mutex::new(Some(pipes)), printed, exit, proven: AtomicBool::new(false) })
 }
 
 async fn spawn(
@@ -234,8 +234,8 @@ impl Session for ActionLoop {
 }
 
 impl ActionLoop {
-    /// The process ended between two calls. One that had not answered any is at fault itself, and its end is that
-    /// of the call.
+    /// The process ended between two calls. (The end of one that had not answered any is that of the call: it would
+    /// be so for the next process, too.)
     fn gone(&self, read: Read, slot: Slot) -> CallError {
         slot.retire(Retire::Exited);
         let outcome = Outcome::PlatformError(PlatformFault::Unavailable);
@@ -251,6 +251,7 @@ impl ActionLoop {
     /// No answer came.
     async fn broken(&self, slot: Slot) -> CallError {
         let exit = timeout(END, ended(&mut self.started.exit.clone())).await.ok();
+        self.started.printed.catch_up().await;
         slot.retire(if exit.is_some() { Retire::Exited } else { Retire::Broken });
         let (fault, message) = match exit {
             Some(exit) if exit.out_of_memory => (FunctionFault::OutOfMemory, exit.to_string()),
