@@ -148,7 +148,7 @@ pub fn submission(name: &str, body: impl Into<Bytes>, wishes: Wishes) -> Submiss
 pub async fn until(what: &str, is: impl AsyncFn() -> bool) {
     let began = Instant::now();
     while !is().await {
-        assert!(began.elapsed() < Duration::from_secs(20), "waited in vain for {what}");
+        assert!(began.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
