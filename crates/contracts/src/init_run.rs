@@ -2,13 +2,14 @@
 //!
 //! | setting | | default |
 //! |---|---|---|
-//! | `mode` | `http`: a proxy inside takes `POST /init` once and `POST /run` per call. `loop`: the contract is the proxy of an ActionLoop, a process that reads a line of JSON per call and writes one to descriptor 3. `exec`: it is that of the docker skeleton, a process per call whose last line is the result | `http` |
+//! | `mode` | `http`: a proxy inside takes `POST /init` once and `POST /run` per call. `loop`: the contract is the proxy of an ActionLoop, a process that reads a line of JSON per call and writes one to descriptor 3. `exec`: it is that of the docker skeleton, a process per call whose last line is the result. `component`: code in this process that answers HTTP, `POST /` with the bare parameters per call | `http` |
 //! | `port` | `http`: where the proxy listens | 8080 |
 //! | `socket` | `http`: its Unix socket, an absolute path, in place of a port | – |
 //! | `sentinels` | `http`: the proxy ends what a call prints with a mark on both streams, which is waited for | `true` |
 //! | `wait_for_ack` | `loop`: the process says `{"ok":true}` first, else it counts as started when it lives on for a moment. The variable `OW_WAIT_FOR_ACK` says the same | `false` |
 //! | `init_timeout` | how long the code may take to initialise | none but the start clock |
 //! | `max_answer_bytes` | a longer result is an error of the application | 1 MiB |
+//! | `network` | `component`: whether it may send requests itself; only an environment can allow it | `false` |
 //! | `main` | the entry point, where the revision names none | `main` |
 //!
 //! **The call**: the body is what the code is called with; nothing stands for `{}`. Headers `x-xebec-run-<name>`
@@ -31,6 +32,7 @@ use xebec_core::{
 
 mod action_loop;
 mod answer;
+mod component;
 mod marks;
 mod message;
 mod post;
@@ -58,6 +60,7 @@ impl Contract for InitRun {
             Mode::Http => proxy::open(opening, options).await,
             Mode::Loop => action_loop::open(opening, options).await,
             Mode::Exec => skeleton::open(opening, options),
+            Mode::Component => Ok(component::open(opening, options)),
         }
     }
 }
@@ -67,6 +70,7 @@ enum Mode {
     Http,
     Loop,
     Exec,
+    Component,
 }
 
 /// The settings, read.
@@ -83,7 +87,12 @@ struct Options {
 impl Options {
     fn read(spec: &ContractSpec) -> Result<Self, Error> {
         let mut settings = Settings::of(spec);
-        let modes = [("http", Mode::Http), ("loop", Mode::Loop), ("exec", Mode::Exec)];
+        let modes = [
+            ("http", Mode::Http),
+            ("loop", Mode::Loop),
+            ("exec", Mode::Exec),
+            ("component", Mode::Component),
+        ];
         let options = Self {
             mode: settings.choice("mode", &modes)?,
             endpoint: http::endpoint(&mut settings)?,
@@ -98,6 +107,8 @@ impl Options {
                 value.as_str().filter(|name| !name.is_empty()).map(str::to_owned)
             })?,
         };
+        // What components may do besides is for their driver to read.
+        settings.flag("network")?;
         settings.finish()?;
         Ok(options)
     }

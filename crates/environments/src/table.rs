@@ -172,6 +172,7 @@ mod tests {
             "openwhisk-actionloop",
             "openwhisk-go",
             "openwhisk-skeleton",
+            "openwhisk-wasm",
             "python",
             "wasi-command",
             "wasm",

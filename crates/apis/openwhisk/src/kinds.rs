@@ -85,7 +85,7 @@ const KINDS: &[Kind] = &[
     kind("dotnet", "3.1", Some("openwhisk/action-dotnet-v3.1:nightly"), None).by_default().with_main(),
     kind("dotnet", "6.0", Some("openwhisk/action-dotnet-v6.0:nightly"), None).with_main(),
     kind("rust", "1.34", Some("openwhisk/action-rust-v1.34:nightly"), None).by_default(),
-    kind("wasm", "1", None, Some(Local::Component("wasm"))).by_default(),
+    kind("wasm", "1", None, Some(Local::Component("openwhisk-wasm"))).by_default(),
 ];
 
 /// What runs an action.

@@ -1,7 +1,7 @@
 //! What is sent: the caller's bytes with a few fields around them.
 
 use crate::{Brings, CallError, broken_request};
-use ::http::{HeaderMap, Request, request::Parts};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header, request::Parts};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::Serialize;
@@ -58,6 +58,21 @@ impl Read {
         }
         message.push(b'}');
         message
+    }
+
+    /// The call as a request of its own: the value is its body, the fields are headers.
+    pub(super) fn request(&self) -> Request<Body> {
+        let mut request = Request::new(Body::full(self.value.clone()));
+        *request.method_mut() = Method::POST;
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for (name, text) in &self.fields {
+            let name = HeaderName::try_from(format!("{FIELD}{}", name.replace('_', "-")));
+            if let (Ok(name), Ok(text)) = (name, HeaderValue::try_from(text)) {
+                headers.insert(name, text);
+            }
+        }
+        request
     }
 
     /// The fields as the code sees them in its environment.

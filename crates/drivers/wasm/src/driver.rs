@@ -141,7 +141,7 @@ impl Driver for WasmDriver {
                 );
             }
         }
-        if !matches!(spec.contract.name.as_str(), "wasi-http" | "stdio") {
+        if !matches!(spec.contract.name.as_str(), "wasi-http" | "init-run" | "stdio") {
             return refuse(
                 &format!("contract: components do not speak {}", spec.contract.name),
                 "use wasi-http, or stdio for a program with a main function",

@@ -104,7 +104,8 @@ impl Activation {
                 add("timeout", out_of_time.into());
             }
         }
-        if self.timing.init_us > 0 {
+        // What is made of others is not initialised itself.
+        if self.timing.init_us > 0 && details.topmost.is_none() {
             add("initTime", (self.timing.init_us / 1000).into());
         }
         if self.cause.is_some() {

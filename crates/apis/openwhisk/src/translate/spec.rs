@@ -93,10 +93,10 @@ fn image_with(image: &str, code: Option<&Code>) -> Workload {
 
 fn contract(action: &Action, running: &Running<'_>, environment: &Environment) -> ContractSpec {
     let mut options: BTreeMap<String, Value> = match &running.place {
-        // Components answer HTTP, which says all there is to say.
-        Place::Local(Local::Component(_), _) => return environment.contract.clone(),
         Place::Local(Local::Worker(_), _) => [("socket".to_owned(), json!(SOCKET))].into(),
-        Place::Local(Local::ActionLoop { .. }, _) | Place::StandIn(_) => environment.contract.options.clone(),
+        Place::Local(Local::ActionLoop { .. } | Local::Component(_), _) | Place::StandIn(_) => {
+            environment.contract.options.clone()
+        }
         // Images that users bring need not end what they print with a mark.
         Place::Image(..) => {
             let stock = matches!(action.exec, Exec::Code { .. });
