@@ -373,7 +373,7 @@ impl State {
         if self.ready > 0 || !self.entries.contains_key(&number) {
             return None;
         }
-        let promised = (self.starting as usize - 1) * self.slots as usize;
+        let promised = (self.starting as usize).saturating_sub(1) * self.slots as usize;
         let first = self.waiters.front().filter(|_| self.waiters.len() > promised)?;
         Some(first.call)
     }
