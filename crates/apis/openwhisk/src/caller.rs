@@ -4,7 +4,7 @@ use crate::{
     errors::Rejection,
     wire::name::{OWN_NAMESPACE, is_name},
 };
-use http::request::Parts as Head;
+use http::{header, request::Parts as Head};
 use std::sync::Arc;
 use xebec_core::{
     Tenant,
@@ -42,7 +42,9 @@ impl Caller {
     /// 401 for nobody in particular.
     pub(crate) fn of(head: &Head) -> Result<Self, Rejection> {
         let principal = head.extensions.get::<Principal>().cloned().unwrap_or(Principal::Anonymous);
-        Self::new(principal, credential_of(head)).ok_or_else(Rejection::unauthorized)
+        let given = head.headers.contains_key(header::AUTHORIZATION);
+        let rejection = || if given { Rejection::bad_credentials() } else { Rejection::unauthorized() };
+        Self::new(principal, credential_of(head)).ok_or_else(rejection)
     }
 
     /// Who a principal is; `None`: nobody in particular.

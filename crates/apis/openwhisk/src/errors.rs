@@ -64,7 +64,15 @@ impl Rejection {
         }
     }
 
-    /// No credentials, or bad ones.
+    /// Bad credentials.
+    pub(crate) const fn bad_credentials() -> Self {
+        Self {
+            status: StatusCode::UNAUTHORIZED,
+            message: Cow::Borrowed("The supplied authentication is invalid"),
+        }
+    }
+
+    /// No credentials.
     pub(crate) const fn unauthorized() -> Self {
         Self {
             status: StatusCode::UNAUTHORIZED,

@@ -284,7 +284,12 @@ async fn what_the_server_says_of_itself() {
     assert_eq!(system.ok(), json!(["whisk.system"]));
     let nobody = world.send_as(Principal::Anonymous, None, Method::GET, "/api/v1/namespaces", "").await;
     assert_eq!(nobody.headers["www-authenticate"], "Basic realm=\"OpenWhisk secure realm\"");
-    assert!(!nobody.error(401).is_empty());
+    assert_eq!(
+        nobody.error(401),
+        "The resource requires authentication, which was not supplied with the request"
+    );
+    let bad = world.send_as(Principal::Anonymous, Some(GUEST), Method::GET, "/api/v1/namespaces", "").await;
+    assert_eq!(bad.error(401), "The supplied authentication is invalid");
     let pong = world.send_as(Principal::Anonymous, None, Method::GET, "/ping", "").await;
     assert_eq!(pong.body, "pong");
     let limits = world.get("limits").await.ok();

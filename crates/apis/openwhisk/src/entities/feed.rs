@@ -53,9 +53,9 @@ impl Entities {
                 version.get_or_insert(page.version);
                 for document in page.documents {
                     let Some(local) = local_name(&document.kind, &document.name) else { continue };
-                    if document.kind != LIMITS {
-                        seen.insert((document.namespace.clone(), local.to_owned()));
-                    }
+                    // No entity's name is empty: that stands for the namespace's limits.
+                    let local = if document.kind == LIMITS { "" } else { local };
+                    seen.insert((document.namespace.clone(), local.to_owned()));
                     self.apply(document);
                 }
             }

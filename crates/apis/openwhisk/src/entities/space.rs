@@ -91,9 +91,12 @@ impl Space {
         }
     }
 
-    /// Forgets what is known as of a version or before, and is not there. What was never stored, stays: it comes
-    /// with the server.
+    /// Forgets what is known as of a version or before, and is not there; an empty name stands for the limits.
+    /// What was never stored stays: it comes with the server.
     pub(super) fn retain(&mut self, version: u64, is_there: impl Fn(&str) -> bool) {
+        if self.limits.as_ref().is_some_and(|(known, _)| *known <= version) && !is_there("") {
+            self.limits = None;
+        }
         let gone = |(local, slot): (&CompactString, &Slot)| {
             let stale = slot.version > 0 && slot.version <= version && !is_there(local);
             stale.then(|| local.clone())
@@ -127,6 +130,94 @@ impl Space {
             if rules.is_empty() {
                 self.by_trigger.remove(&rule.trigger.name.clone());
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{name::FullName, rule::Status, version::SemVer};
+    use proptest::prelude::*;
+    use uuid::Uuid;
+    use xebec_core::Tenant;
+
+    fn rule(name: &str, trigger: &str) -> Entity {
+        let guest = Tenant::new("guest");
+        Entity::Rule(Arc::new(Rule {
+            namespace: guest.clone(),
+            name: name.into(),
+            trigger: FullName::new(&guest, trigger),
+            action: FullName::new(&guest, "a"),
+            version: SemVer::default(),
+            publish: false,
+            annotations: crate::wire::parameters::Parameters::default(),
+            updated: 0,
+            status: Status::Active,
+            attached: Uuid::nil(),
+        }))
+    }
+
+    /// One thing that the store tells, or that was written here.
+    #[derive(Clone, Debug)]
+    enum Change {
+        Put(&'static str, &'static str),
+        Delete(&'static str),
+    }
+
+    fn changes() -> impl Strategy<Value = Vec<Change>> {
+        let name = prop_oneof![Just("r"), Just("s"), Just("t")];
+        let trigger = prop_oneof![Just("x"), Just("y")];
+        let change = prop_oneof![
+            (name.clone(), trigger).prop_map(|(name, trigger)| Change::Put(name, trigger)),
+            name.prop_map(Change::Delete),
+        ];
+        prop::collection::vec(change, 0..12)
+    }
+
+    fn told(space: &mut Space, at: usize, change: &Change) {
+        let version = at as u64 + 1;
+        match change {
+            Change::Put(name, trigger) => space.put(name, version, rule(name, trigger)),
+            Change::Delete(name) => space.remove(name, version, true),
+        }
+    }
+
+    fn shown(space: &Space) -> Vec<(String, String)> {
+        let rules = ["x", "y"].into_iter().flat_map(|trigger| {
+            space.rules_of(trigger).map(move |rule| (trigger.to_owned(), rule.name.to_string()))
+        });
+        rules.collect()
+    }
+
+    proptest! {
+        /// What is written here is known before the store tells of it; however far behind the store's telling
+        /// is, in the end the same is known, and never in between what is older than what was written here.
+        #[test]
+        fn late_news_change_nothing(changes in changes(), behind in 0_usize..6) {
+            let (mut here, mut there) = (Space::default(), Space::default());
+            for (at, change) in changes.iter().enumerate() {
+                told(&mut there, at, change);
+                // Written here: a deletion does not know its version yet.
+                match change {
+                    Change::Put(..) => told(&mut here, at, change),
+                    Change::Delete(name) => {
+                        if let Some(version) = here.version(name) {
+                            here.remove(name, version, false);
+                        }
+                    }
+                }
+                if let Some(late) = at.checked_sub(behind) {
+                    told(&mut here, late, &changes[late]);
+                }
+                prop_assert_eq!(shown(&here), shown(&there));
+            }
+            for late in changes.len().saturating_sub(behind)..changes.len() {
+                told(&mut here, late, &changes[late]);
+                prop_assert_eq!(shown(&here), shown(&there));
+            }
+            prop_assert_eq!(here.entities().count(), there.entities().count());
+            prop_assert_eq!(here.slots.len(), there.slots.len());
         }
     }
 }
