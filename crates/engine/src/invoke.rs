@@ -208,6 +208,9 @@ fn without_slot(flight: Flight, none: NoSlot) -> Box<InvokeError> {
 fn without_instance(mut flight: Flight, failure: &Failure) -> Box<InvokeError> {
     let outcome = if failure.overloaded {
         Outcome::PlatformError(PlatformFault::Overloaded)
+    } else if failure.late {
+        // The code was at it when the time ran out that its contract gives it.
+        Outcome::FunctionError(FunctionFault::Timeout(Clock::Start))
     } else {
         Outcome::FunctionError(FunctionFault::FailedInit)
     };
@@ -219,7 +222,6 @@ fn without_instance(mut flight: Flight, failure: &Failure) -> Box<InvokeError> {
     flight.wrote(&failure.output);
     let mut error = flight.fail(outcome, message);
     error.output = failure.output.clone();
-    error.clock = failure.late.then_some(Clock::Start);
     error.log_tail.clone_from(&failure.tail);
     let soon = || failure.overloaded.then_some(Duration::from_secs(1));
     error.retry_after = failure.retry_after.or_else(soon);

@@ -117,6 +117,9 @@ impl Ending {
     }
 }
 
+/// An action that is gone.
+const NO_RESPONSE: &str = "The action did not produce a valid response and exited unexpectedly.";
+
 fn says_error(said: &[u8]) -> bool {
     matches!(serde_json::from_slice(said), Ok(Value::Object(object)) if object.contains_key("error"))
 }
@@ -133,9 +136,9 @@ fn sentence(outcome: Outcome, message: Option<&str>, said: &[u8], timeout: Optio
                 .map_or_else(String::new, |timeout| format!(" of {} milliseconds", timeout.as_millis()));
             format!("The action exceeded its time limits{limit}{during}")
         }
-        FunctionFault::Crash => {
-            "The action did not produce a valid response and exited unexpectedly.".to_owned()
-        }
+        FunctionFault::Crash => NO_RESPONSE.to_owned(),
+        // The connection broke before an answer, and nobody saw the process end.
+        FunctionFault::BadResponse if said.is_empty() => NO_RESPONSE.to_owned(),
         FunctionFault::OutOfMemory => "The action exhausted its memory and was aborted.".to_owned(),
         FunctionFault::FailedInit => match message {
             Some(message) if message.contains("exceeded its time limits") => message.to_owned(),
@@ -146,8 +149,7 @@ fn sentence(outcome: Outcome, message: Option<&str>, said: &[u8], timeout: Optio
         },
         FunctionFault::BadResponse => {
             let said = String::from_utf8_lossy(said);
-            let said = if said.is_empty() { ".".to_owned() } else { format!(": {said}") };
-            format!("The action did not produce a valid JSON or JSON Array response{said}")
+            format!("The action did not produce a valid JSON or JSON Array response: {said}")
         }
     }
 }
@@ -181,7 +183,7 @@ mod tests {
         developer(FailedInit, "", "The action did not initialize and exited unexpectedly.");
         developer(FailedInit, r#"{"error": "no main"}"#, "no main");
         developer(FailedInit, "x", "The action failed during initialization: x");
-        developer(BadResponse, "", "The action did not produce a valid JSON or JSON Array response.");
+        developer(BadResponse, "", "The action did not produce a valid response and exited unexpectedly.");
         developer(BadResponse, "7", "The action did not produce a valid JSON or JSON Array response: 7");
         let whisk = failed(Outcome::PlatformError(PlatformFault::Internal), "");
         assert_eq!(whisk, (500, "whisk internal error", "the engine's words".to_owned()));

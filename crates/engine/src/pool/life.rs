@@ -41,11 +41,10 @@ pub(super) async fn live(pool: Arc<Pool>, order: Order, memory: Reservation, abo
         _ = cancelled => Err(None),
         opened = timeout(start_clock, bring_up(&pool, &instance, &trace)) => match opened {
             Ok(opened) => opened.map_err(Some),
-            Err(_) => Err(Some(StartError {
-                message: format!("it did not come to take calls within {start_clock:?}"),
-                late: true,
-                ..StartError::default()
-            })),
+            Err(_) => {
+                let message = format!("it did not come to take calls within {start_clock:?}");
+                Err(Some(StartError::new(message)))
+            }
         },
     };
     pool.shared.blanks.refill(&pool.shared, &pool.environment);

@@ -129,12 +129,16 @@ async fn followers_get_answers_only_where_they_ask() {
 
 #[tokio::test(start_paused = true)]
 async fn a_start_that_fails_says_what_the_function_said() {
-    for (handler, clock) in [("refused", None), ("late", Some(Clock::Start))] {
+    let faults = [
+        ("refused", FunctionFault::FailedInit, None),
+        ("late", FunctionFault::Timeout(Clock::Start), Some(Clock::Start)),
+    ];
+    for (handler, fault, clock) in faults {
         let world = World::new();
         world.deploy("f", |d| d.revision.handler = Some(handler.to_owned())).await;
         let call = noted_call("/echo", 100);
         let (error, record) = failed(&world, call).await;
-        assert_eq!(error.outcome, Outcome::FunctionError(FunctionFault::FailedInit));
+        assert_eq!(error.outcome, Outcome::FunctionError(fault));
         assert_eq!((&*error.output, error.clock), (&b"no main"[..], clock), "{error}");
         assert_eq!(noted(&record).answer, "no main");
     }
