@@ -96,7 +96,7 @@ fn a_conductor_decides_step_by_step() {
     let lost = whisk.result("lost", &json!({}));
     assert_eq!(
         lost,
-        json!({"told": format!("Failed to resolve action with name '/{namespace}/ghost' during composition.")})
+        json!({"told": format!("Failed to resolve action with name '{namespace}/ghost' during composition.")})
     );
     conductor(&whisk, "endless", "function main () { return { action: 'increment', params: { value: 1 } } }");
     let endless = whisk.call("endless", &json!({}));

@@ -61,7 +61,7 @@ fn an_accepted_call_is_not_lost_and_not_made_twice() {
     let answer = whisk.post("actions/never", &json!({}));
     assert_eq!(answer.status, 202, "{answer}");
     let id = answer.json()["activationId"].as_str().unwrap().to_owned();
-    eventually("it has begun", || server.ok(&["queue", "messages", "-o", "json"]).contains("running"));
+    eventually("it has begun", || whisk.in_flight("never"));
     server.kill();
     let server = Server::start_in(folder.path(), &[]);
     let whisk = Whisk::new(&server);

@@ -85,7 +85,7 @@ test('rules are switched, changed and deleted', async () => {
   assert.ok((await ow.triggers.invoke({ name: 'b' })).activationId)
   await ow.triggers.delete('b')
   await ow.rules.disable({ name: 'r' })
-  await refused(404, 'Only rules with existing triggers can be activated.', ow.rules.enable({ name: 'r' }))
+  await refused(404, 'Only rules with existing triggers can be activated', ow.rules.enable({ name: 'r' }))
   await ow.rules.delete('r')
   await refused(404, 'The requested resource does not exist.', ow.rules.get('r'))
   await ow.triggers.delete('a')

@@ -252,8 +252,19 @@ pub fn exchange(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> (u16, http::HeaderMap, Vec<u8>) {
+    exchange_within(PATIENCE, method, url, headers, body)
+}
+
+/// The same of an answer that may take so long.
+pub fn exchange_within(
+    patience: Duration,
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> (u16, http::HeaderMap, Vec<u8>) {
     block_on(async {
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let client = reqwest::Client::builder().no_proxy().timeout(patience).build().unwrap();
         let mut request = client.request(method.parse().unwrap(), url).body(body.to_vec());
         for (name, value) in headers {
             request = request.header(*name, *value);

@@ -1,9 +1,9 @@
 //! OpenWhisk's door, spoken to with plain HTTP.
 
-use super::{Server, eventually, exchange};
+use super::{PATIENCE, Server, eventually, exchange, exchange_within};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 /// What clients have in their configuration; a server without keys takes any.
 pub const KEY: &str = "0a1b2c3d-0000-4000-8000-5e6f70819203:\
@@ -91,13 +91,27 @@ impl<'a> Whisk<'a> {
 
     /// The same with more headers and any body.
     pub fn send_with(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.send_within(PATIENCE, method, path, headers, body)
+    }
+
+    /// The same of an answer that may take so long.
+    pub fn send_within(
+        &self,
+        patience: Duration,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         let authorization = self.authorization();
         let mut all = vec![("authorization", authorization.as_str())];
         if !body.is_empty() && !headers.iter().any(|(name, _)| *name == "content-type") {
             all.push(("content-type", "application/json"));
         }
         all.extend(headers);
-        self.raw(method, &format!("/api/v1/namespaces/_/{path}"), &all, body)
+        let url = format!("{}/api/v1/namespaces/_/{path}", self.server.url);
+        let (status, headers, body) = exchange_within(patience, method, &url, &all, body);
+        Answer { status, headers, body }
     }
 
     /// A request to any path, with nothing added to it.
@@ -167,6 +181,16 @@ impl<'a> Whisk<'a> {
             answer.status == 200
         });
         record
+    }
+
+    /// Whether a call of this action runs just now.
+    pub fn in_flight(&self, name: &str) -> bool {
+        let token = format!("Bearer {}", self.server.token());
+        let metrics = self.raw("GET", "/metrics", &[("authorization", &token)], b"").text();
+        let series = format!("door=\"openwhisk\",function=\"{name}\"}}");
+        metrics.lines().any(|line| {
+            line.starts_with("xebec_in_flight") && line.contains(&series) && !line.ends_with(" 0")
+        })
     }
 
     /// The caller's namespace.
