@@ -30,12 +30,11 @@ use xebec_core::{Body, Error, ErrorKind, document::Document, ports::builtin::Bui
 pub(crate) struct System(OnceCell<()>);
 
 impl System {
-    /// Returns when it is.
-    ///
-    /// # Errors
-    /// What the engine says; the next call tries again.
-    pub(crate) async fn ready(&self, shared: &Shared) -> Result<(), Rejection> {
-        self.0.get_or_try_init(|| Box::pin(install(shared))).await.map(|()| ())
+    /// Returns when it is. Where it cannot be, all else goes on without it, and the next request tries again.
+    pub(crate) async fn ready(&self, shared: &Shared) {
+        if let Err(rejection) = self.0.get_or_try_init(|| Box::pin(install(shared))).await {
+            tracing::warn!(why = %rejection.message, "what is in whisk.system cannot be called");
+        }
     }
 }
 

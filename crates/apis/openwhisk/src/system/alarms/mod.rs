@@ -19,7 +19,7 @@ use super::{
     shared,
 };
 use crate::Shared;
-use alarm::{Alarm, SCHEDULE, Status};
+use alarm::{Alarm, SCHEDULE, Status, Times};
 use async_trait::async_trait;
 use http::{Request, Response};
 use jiff::Timestamp;
@@ -53,6 +53,9 @@ const DOOR: &str = "openwhisk-alarms";
 
 /// How long it may take until a trigger is fired, waits for its namespace's limit included.
 const FIRES_WITHIN: Duration = Duration::from_secs(120);
+
+/// How long a time may wait for those before it: where a namespace fires more than it may, they do not pile up.
+const WAITS: Duration = Duration::from_secs(60);
 
 /// The function that the alarm of a trigger is.
 fn function(namespace: &Tenant, trigger: &str) -> FunctionKey {
@@ -165,6 +168,7 @@ async fn alarm_of(control: &dyn Control, key: &FunctionKey) -> Result<Option<Ala
 
 /// Makes an alarm, or changes it.
 async fn keep(control: &dyn Control, alarm: &Alarm) -> Result<(), Error> {
+    let once = matches!(alarm.times, Times::Once { .. });
     let document = serde_json::to_value(alarm);
     let document = document.map_err(|error| Error::internal("XB4003", error.to_string()))?;
     let mut limits = Limits { concurrency: 16, ..Limits::default() };
@@ -192,6 +196,7 @@ async fn keep(control: &dyn Control, alarm: &Alarm) -> Result<(), Error> {
             delivery: Delivery {
                 guarantee: Guarantee::AtMostOnce,
                 dead_letters: false,
+                expiry_ms: (!once).then(|| millis(WAITS)),
                 ..Delivery::default()
             },
             schedules: vec![alarm.schedule()],
@@ -203,6 +208,10 @@ async fn keep(control: &dyn Control, alarm: &Alarm) -> Result<(), Error> {
         expect: Expect::Any,
     };
     control.deploy(deployment, &Silent).await.map(|_| ())
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What is gone already needs no removing.
