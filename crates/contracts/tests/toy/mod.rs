@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::Stdio,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -42,7 +42,11 @@ pub struct Toy {
     pub signals: Mutex<Vec<Signal>>,
     /// What a stop signal makes of it.
     pub exits_on_stop: bool,
+    /// What code in this process answers.
+    pub answers: OnceLock<Answers>,
 }
+
+type Answers = Box<dyn Fn(http::Request<Body>) -> Result<http::Response<Body>, IoError> + Send + Sync>;
 
 impl Toy {
     pub fn new() -> Arc<Self> {
@@ -56,6 +60,7 @@ impl Toy {
             root: root.to_owned(),
             signals: Mutex::default(),
             exits_on_stop: true,
+            answers: OnceLock::new(),
         })
     }
 
@@ -159,8 +164,11 @@ impl InstanceIo for Toy {
         None
     }
 
-    async fn request(&self, _: http::Request<Body>) -> Result<http::Response<Body>, IoError> {
-        Err(IoError::Unsupported { driver: "toy", what: "take requests in process" })
+    async fn request(&self, request: http::Request<Body>) -> Result<http::Response<Body>, IoError> {
+        match self.answers.get() {
+            Some(answers) => answers(request),
+            None => Err(IoError::Unsupported { driver: "toy", what: "take requests in process" }),
+        }
     }
 
     async fn write_file(&self, path: &Path, contents: Bytes) -> Result<(), IoError> {
