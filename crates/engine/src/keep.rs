@@ -16,8 +16,13 @@ use xebec_core::{
 };
 
 /// Headers that prove who someone is: they are not kept.
-const CREDENTIALS: [header::HeaderName; 3] =
-    [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE];
+const CREDENTIALS: [header::HeaderName; 4] = [
+    header::AUTHORIZATION,
+    header::PROXY_AUTHORIZATION,
+    header::COOKIE,
+    // The caller's key, for code that the contract `init-run` tells it.
+    header::HeaderName::from_static("x-xebec-run-api-key"),
+];
 
 /// The request of a call on its way.
 pub(crate) struct Kept {

@@ -35,7 +35,7 @@ impl Code {
         }
     }
 
-    /// The outcome of a call that others are told of by this code.
+    /// Its words, as activations have them.
     pub(crate) fn status(self) -> &'static str {
         match self {
             Self::Success => "success",

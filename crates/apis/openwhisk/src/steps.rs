@@ -4,6 +4,7 @@
 
 use crate::{
     Shared,
+    caller::Caller,
     entities::{Resolved, Right},
     invoke::{Context, Made, handed_down},
     outcome::{Code, Ending},
@@ -104,6 +105,13 @@ fn namespace_of(run: &Run<'_>) -> Tenant {
     filed.map_or_else(|| run.called.function.tenant.clone(), |filed| filed.tenant.clone())
 }
 
+/// The binding that a flow was called through.
+fn binding_of(run: &Run<'_>) -> Option<(Tenant, String)> {
+    let note = run.called.note.as_ref()?;
+    let (namespace, package) = note.details.get("binding")?.as_str()?.split_once('/')?;
+    Some((Tenant::new(namespace), package.to_owned()))
+}
+
 /// What a step's name leads to.
 fn resolved(shared: &Shared, run: &Run<'_>, wanted: Wanted<'_>) -> Result<Arc<Resolved>, Refused> {
     let namespace = namespace_of(run);
@@ -117,11 +125,13 @@ fn resolved(shared: &Shared, run: &Run<'_>, wanted: Wanted<'_>) -> Result<Arc<Re
                 Refused(if gone { NO_COMPONENT.to_owned() } else { rejection.message.into_owned() })
             })
         }
-        // Whoever may call the flow may call its own code.
+        // Whoever may call the flow may call its own code, by the name that they called the flow by.
         Wanted::Conductor(text) => {
             let name = FullName::parse(text).ok_or_else(|| Refused(NO_COMPONENT.to_owned()))?;
-            let owner = crate::caller::Caller::owner(&name.namespace);
-            let found = shared.entities.resolve(&owner, &name, Right::Call);
+            let found = match binding_of(run) {
+                Some((namespace, package)) => find(FullName::packaged(&namespace, &package, &name.name)),
+                None => shared.entities.resolve(&Caller::owner(&name.namespace), &name, Right::Call),
+            };
             found.map_err(|rejection| Refused(rejection.message.into_owned()))
         }
         Wanted::Next(said) => {

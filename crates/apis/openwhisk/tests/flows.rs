@@ -273,3 +273,16 @@ async fn a_rule_whose_action_is_gone_is_told_of() {
     assert_eq!(entry["error"], "The requested resource does not exist.");
     assert_eq!((&entry["success"], &entry["statusCode"]), (&json!(false), &json!(1)));
 }
+
+#[tokio::test]
+async fn a_conductor_keeps_what_its_binding_tells_it() {
+    let world = World::new().await;
+    world.put("packages/pkg", json!({})).await.ok();
+    conductor(&world, "pkg/by-input", "echo").await;
+    world.action("fresh", r#"return {"fresh": true}"#).await;
+    let binding = json!({"binding": {"namespace": "_", "name": "pkg"}, "parameters": [{"key": "b", "value": 1}]});
+    world.put("packages/mine", binding).await.ok();
+    let path = "actions/mine/by-input?blocking=true&result=true";
+    let result = world.post(path, json!({"action": "fresh"})).await.ok();
+    assert_eq!(result, json!({"fresh": true, "b": 1}), "the last run is told it, too");
+}

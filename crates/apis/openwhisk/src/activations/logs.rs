@@ -32,7 +32,8 @@ fn formatted(line: &LogLine) -> Option<String> {
             ("stderr", format!("{sentence} {bytes} bytes."))
         }
     };
-    Some(format!("{:<30} {stream}: {text}", line.time.to_string()))
+    let time = format!("{:.9}", line.time);
+    Some(format!("{time:<30} {stream}: {text}"))
 }
 
 #[cfg(test)]
@@ -54,12 +55,12 @@ mod tests {
     #[test]
     fn lines_have_their_form() {
         let out = line(LogStream::Stdout, "  hey").unwrap();
-        assert_eq!(out, "2024-01-02T03:04:05.678Z       stdout:   hey");
-        assert_eq!(line(LogStream::Stderr, "").unwrap(), "2024-01-02T03:04:05.678Z       stderr: ");
+        assert_eq!(out, "2024-01-02T03:04:05.678000000Z stdout:   hey");
+        assert_eq!(line(LogStream::Stderr, "").unwrap(), "2024-01-02T03:04:05.678000000Z stderr: ");
         assert_eq!(line(LogStream::Platform, "the instance is gone"), None);
         assert_eq!(
             line(LogStream::Platform, &format!("{CUT_OFF}1048576")).unwrap(),
-            "2024-01-02T03:04:05.678Z       stderr: Logs were truncated because the total bytes size exceeds the \
+            "2024-01-02T03:04:05.678000000Z stderr: Logs were truncated because the total bytes size exceeds the \
              limit of 1048576 bytes."
         );
     }

@@ -91,18 +91,23 @@ impl Calls {
         binding: Option<&CompactString>,
     ) -> Self {
         let is_final = action.annotations.get(FINAL) == Some(&Value::Bool(true));
-        let arguments = parameters.iter().filter(|parameter| !parameter.init || is_final);
         let made = match action.exec.components() {
             Some(_) => Made::Sequence,
             None if is_conductor(action) => Made::Conductor,
             None => Made::Code,
         };
+        // What a sequence is called with goes to its first component as it is.
+        let arguments =
+            parameters.iter().filter(|parameter| made != Made::Sequence && (!parameter.init || is_final));
         let whole = action.full_name();
         let path = whole.to_compact_string();
         let text = |text: &str| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
         Self {
+            // What a sequence is bound to is told to none of its components.
             defaults: Defaults::of(
-                arguments.map(|parameter| (parameter.key.as_str(), &parameter.value, !parameter.init)),
+                arguments.map(|parameter| {
+                    (parameter.key.as_str(), &parameter.value, !parameter.init && made != Made::Sequence)
+                }),
                 is_final,
             ),
             made,
