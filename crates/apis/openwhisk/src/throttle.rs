@@ -13,7 +13,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Instant,
@@ -48,6 +48,8 @@ pub(crate) enum Throttled {
 /// Counts what namespaces do.
 pub struct Throttle {
     namespaces: RwLock<HashMap<Tenant, Arc<Counts>>>,
+    /// When there are so many, those that nobody uses are forgotten.
+    forget_at: AtomicUsize,
     since: Instant,
 }
 
@@ -69,7 +71,7 @@ impl Drop for InFlight {
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self { namespaces: RwLock::default(), since: Instant::now() }
+        Self { namespaces: RwLock::default(), forget_at: AtomicUsize::new(MANY), since: Instant::now() }
     }
 }
 
@@ -140,10 +142,11 @@ impl Throttle {
             return counts.clone();
         }
         let mut namespaces = self.namespaces.write();
-        if namespaces.len() >= MANY && namespaces.len() == namespaces.capacity() {
+        if namespaces.len() >= self.forget_at.load(Ordering::Relaxed) {
             let now = self.now();
             // Nobody else has it, and nobody gets it meanwhile.
             namespaces.retain(|_, counts| Arc::strong_count(counts) > 1 || counts.in_use(now));
+            self.forget_at.store(MANY.max(2 * namespaces.len()), Ordering::Relaxed);
         }
         namespaces.entry(namespace.clone()).or_default().clone()
     }

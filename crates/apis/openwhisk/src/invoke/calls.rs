@@ -96,9 +96,7 @@ impl Calls {
             None if is_conductor(action) => Made::Conductor,
             None => Made::Code,
         };
-        // What a sequence is called with goes to its first component as it is.
-        let arguments =
-            parameters.iter().filter(|parameter| made != Made::Sequence && (!parameter.init || is_final));
+        let arguments = parameters.iter().filter(|parameter| !parameter.init || is_final);
         let whole = action.full_name();
         let path = whole.to_compact_string();
         let text = |text: &str| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
