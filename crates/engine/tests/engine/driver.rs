@@ -76,6 +76,8 @@ pub(crate) struct Script {
     pub(crate) busy_millis: AtomicU32,
     /// Marks of which contracts were told.
     pub(crate) marks: AtomicU32,
+    /// The code that contracts were to hand over, where there was any.
+    pub(crate) brought: Mutex<Vec<Option<Bytes>>>,
     /// Calls that each instance got.
     pub(crate) served: Mutex<BTreeMap<String, u32>>,
     /// Revisions that `collect` asked about are these.
@@ -420,6 +422,8 @@ impl Contract for FakeContract {
     async fn open(&self, opening: Opening) -> Result<Arc<dyn Session>, StartError> {
         let ready = opening.io.connect(&Endpoint::Port(1)).await;
         ready.map_err(|error| StartError::new(error.to_string()))?;
+        let code = opening.brings.code.as_ref().map(|(_, code)| code.clone());
+        SCRIPT.with_borrow(|script| script.as_ref().map(|script| script.brought.lock().push(code)));
         if let Some(handler @ ("marked" | "refused" | "late")) = opening.brings.handler.as_deref() {
             let script = SCRIPT.with_borrow(|script| script.clone());
             let told = move |_| {

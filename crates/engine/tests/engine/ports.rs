@@ -254,7 +254,8 @@ impl Logs for MemoryLogs {
     }
 }
 
-/// Two environments of the fake driver: `plain`, and `blank` with two blanks kept.
+/// Environments of the fake driver: `plain`, `blank` with two blanks kept, and, in no list, `image` with one kept of
+/// its image.
 pub(crate) struct TwoEnvironments;
 
 impl Environments for TwoEnvironments {
@@ -262,11 +263,12 @@ impl Environments for TwoEnvironments {
         let blanks = match name {
             "plain" => None,
             "blank" => Some(Blanks { keep: 2, from: BlankSource::Started }),
+            "image" => Some(Blanks { keep: 1, from: BlankSource::Started }),
             _ => return None,
         };
         Some(Arc::new(Environment {
             name: name.to_owned(),
-            image: None,
+            image: (name == "image").then(|| "known/runtime".to_owned()),
             description: String::new(),
             driver: "fake".to_owned(),
             contract: ContractSpec::named("fake"),

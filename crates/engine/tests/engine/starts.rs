@@ -4,6 +4,7 @@ use crate::{
     driver::Script,
     world::{World, eventually, invocation, key},
 };
+use bytes::Bytes;
 use futures_util::future::join_all;
 use std::{
     sync::{Arc, atomic::Ordering::SeqCst},
@@ -15,6 +16,7 @@ use xebec_core::{
     outcome::{FunctionFault, PlatformFault},
     policy::{Metric, Scaling},
     ports::{control::Control, invoker::Invoker},
+    workload::{PackedCode, Workload},
 };
 
 const FAILED_INIT: Outcome = Outcome::FunctionError(FunctionFault::FailedInit);
@@ -207,6 +209,30 @@ async fn blanks_are_kept_used_and_refilled() {
     world.engine.remove(&key("own")).await.unwrap();
     world.engine.remove(&key("f")).await.unwrap();
     eventually("none is kept", || world.script.blanks.load(SeqCst) == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn code_for_an_image_is_handed_over_by_the_contract() {
+    let world = World::new();
+    world.deploy("f", |d| d.revision.environment = "image".to_owned()).await;
+    eventually("a blank", || world.script.blanks.load(SeqCst) == 1).await;
+    assert_eq!(world.text("f", "/sleep?1").await, "slept");
+    assert_eq!(world.script.specialized.load(SeqCst), 1, "blanks of an image are for code, too");
+
+    world
+        .deploy("g", |d| {
+            let Workload::Code { archive, format, bytes } = d.revision.workload else { panic!() };
+            let code = Some(PackedCode { archive, format, bytes });
+            d.revision.workload = Workload::Image { reference: "known/other".to_owned(), code };
+        })
+        .await;
+    assert_eq!(world.text("g", "/sleep?1").await, "slept");
+    world.deploy("h", |_| {}).await;
+    assert_eq!(world.text("h", "/sleep?1").await, "slept");
+    assert_eq!(world.script.specialized.load(SeqCst), 1);
+    let code = |name: &str| Some(Bytes::from(format!("code of {name}")));
+    // What needs no contract for its code has it prepared.
+    assert_eq!(*world.script.brought.lock(), [code("f"), code("g"), None]);
 }
 
 #[tokio::test(start_paused = true)]
