@@ -236,9 +236,7 @@ impl Door for OpenWhisk {
     }
 
     async fn handle(&self, request: Request<Body>) -> Response<Body> {
-        if let Err(rejection) = self.shared.system.ready(&self.shared).await {
-            return rejection.answer("");
-        }
+        self.shared.system.ready(&self.shared).await;
         let path = request.uri().path();
         if path.starts_with(WEB) {
             web::handle(&self.shared, request).await
