@@ -129,7 +129,7 @@ fn invocation(event: &Event<'_>, trigger: &Trigger, payload: Bytes, keep: Option
     request.extensions_mut().insert(Firing {
         caller: event.caller.clone(),
         transaction: event.transaction.to_owned(),
-        headers: web::headers(event.headers.unwrap_or(&HeaderMap::new())),
+        headers: event.headers.map_or_else(|| json!({}), web::headers),
     });
     let mut invocation = Invocation::new(function.clone(), on_behalf(event.caller, &function), request);
     invocation.note = Some(Arc::new(Note {
