@@ -280,7 +280,8 @@ async fn a_conductor_keeps_what_its_binding_tells_it() {
     world.put("packages/pkg", json!({})).await.ok();
     conductor(&world, "pkg/by-input", "echo").await;
     world.action("fresh", r#"return {"fresh": true}"#).await;
-    let binding = json!({"binding": {"namespace": "_", "name": "pkg"}, "parameters": [{"key": "b", "value": 1}]});
+    let binding =
+        json!({"binding": {"namespace": "_", "name": "pkg"}, "parameters": [{"key": "b", "value": 1}]});
     world.put("packages/mine", binding).await.ok();
     let path = "actions/mine/by-input?blocking=true&result=true";
     let result = world.post(path, json!({"action": "fresh"})).await.ok();
