@@ -95,12 +95,12 @@ impl Journal {
 }
 
 fn sentence(steps: usize) -> String {
-    let steps = match steps {
-        0 => "none of its steps has a record".to_owned(),
-        1 => "one of its steps has a record".to_owned(),
-        n => format!("{n} of its steps have records"),
+    let what = match steps {
+        0 => "it may have run or not, and is not made again".to_owned(),
+        1 => "one of its steps has a record, and none is made again".to_owned(),
+        n => format!("{n} of its steps have records, and none is made again"),
     };
-    format!("it was interrupted, since the server ended while it ran: {steps}, and none is made again")
+    format!("it was interrupted, since the server ended while it ran: {what}")
 }
 
 /// The record of a run that was not recorded by who ran it.
