@@ -8,7 +8,11 @@ use http::Method;
 use serde_json::{Value, json};
 use support::{GUEST, World, key, node, owner};
 use xebec_api_openwhisk::Options;
-use xebec_core::auth::{Principal, Role};
+use xebec_core::{
+    Tenant,
+    auth::{Principal, Role},
+    ports::control::Control as _,
+};
 
 #[tokio::test]
 async fn actions_that_cannot_be() {
@@ -451,6 +455,56 @@ async fn two_servers() {
     for path in paths {
         until(&world, path, 404).await;
     }
+}
+
+/// What is marked for it an action is told when it starts, its package's too; a change is seen by the next call.
+#[tokio::test]
+async fn variables_of_actions() {
+    let world = World::new().await;
+    let init = |key: &str, value: Value| json!({"key": key, "value": value, "init": true});
+    let package =
+        json!({"parameters": [init("A", json!(1)), init("B", json!(null)), init("C", json!("below"))]});
+    world.put("packages/p", package).await.ok();
+    let own = json!({
+        "exec": node("variables"),
+        "parameters": [init("C", json!("own")), init("D", json!({"x": [true]})), {"key": "E", "value": 1}],
+    });
+    world.put("actions/p/a", own).await.ok();
+    let told = world.post("actions/p/a?blocking=true&result=true", json!({})).await.ok();
+    let expected = json!({
+        "A": "1", "B": "", "C": "own", "D": "{\"x\":[true]}", "__OW_API_HOST": "http://127.0.0.1:8080"
+    });
+    assert_eq!(told, expected);
+    let package = json!({"parameters": [init("A", json!(2))]});
+    world.put("packages/p?overwrite=true", package).await.ok();
+    let told = world.post("actions/p/a?blocking=true&result=true", json!({})).await.ok();
+    assert_eq!((&told["A"], told.get("B")), (&json!("2"), None));
+    assert_eq!(world.get("actions/p/a").await.ok()["version"], "0.0.1");
+}
+
+/// A conductor is two functions, and one again when it is none any more.
+#[tokio::test]
+async fn conductors_come_and_go() {
+    let world = World::new().await;
+    let functions = || -> Vec<String> {
+        let all = world.engine.functions(Some(&Tenant::new("guest")), Some("openwhisk"));
+        all.into_iter().map(|view| view.function.key.name.to_string()).collect()
+    };
+    let conducts = |value: bool| json!({"annotations": [{"key": "conductor", "value": value}]});
+    world.action("c", "return {\"params\": {\"done\": 1}}").await;
+    assert_eq!(functions(), ["c"]);
+    world.put("actions/c?overwrite=true", conducts(true)).await.ok();
+    assert_eq!(functions(), ["c", "c#code"]);
+    assert_eq!(world.get("actions?count=true").await.ok(), json!({"actions": 1}));
+    let done = world.post("actions/c?blocking=true&result=true", json!({})).await.ok();
+    assert_eq!(done, json!({"done": 1}));
+    world.put("actions/c?overwrite=true", conducts(false)).await.ok();
+    assert_eq!(functions(), ["c"]);
+    let done = world.post("actions/c?blocking=true&result=true", json!({})).await.ok();
+    assert_eq!(done, json!({"params": {"done": 1}}));
+    world.put("actions/c?overwrite=true", conducts(true)).await.ok();
+    world.delete("actions/c").await.ok();
+    assert_eq!(functions(), [""; 0]);
 }
 
 /// Waits until a path answers with a status.
