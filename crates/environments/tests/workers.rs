@@ -25,7 +25,7 @@ fn run(language: &str, program: &str, is_new_enough: &[&str], tests: &[&str]) {
 fn python() {
     let is_new_enough = ["-c", "import sys; sys.exit(sys.version_info < (3, 8))"];
     let tests = ["-B", "-W", "ignore::ResourceWarning", "-m", "unittest", "-q"];
-    let tests = [&tests[..], &["tests.test_worker", "tests.test_openfaas"]].concat();
+    let tests = [&tests[..], &["tests.test_worker", "tests.test_openfaas", "tests.test_openwhisk"]].concat();
     run("python", "python3", &is_new_enough, &tests);
 }
 

@@ -232,7 +232,7 @@ test('what it throws on the side ends it', async () => {
 test('stops when told, after its calls', async () => {
   const worker = await initialised('function main () { console.log("in"); return new Promise(r => setTimeout(r, 200, { done: 1 })) }')
   const call = run(worker, {})
-  await until(() => worker.out === 'in\n')
+  await until(() => worker.out.startsWith('in\n'))
   worker.process.kill('SIGTERM')
   assert.deepEqual((await call).said, { done: 1 })
   assert.equal((await worker.gone)[0], 0)
@@ -241,5 +241,6 @@ test('stops when told, after its calls', async () => {
 test('a blank', async () => {
   const worker = await initialised('function main () { return { id: process.env.__OW_ACTIVATION_ID ?? null, a: process.env.A } }', {}, { blank: true, variables: { A: '1' } })
   assert.deepEqual((await run(worker, {})).said, { id: null, a: '1' })
+  await until(() => worker.out.endsWith(MARK))
   assert.equal(worker.out, MARK)
 })

@@ -50,7 +50,7 @@ class Worker {
 
   call (body, { path = '/', method, headers = {} } = {}) {
     return new Promise((resolve, reject) => {
-      const options = { socketPath: this.socket, agent: this.agent, path, headers, method: method ?? (body === undefined ? 'GET' : 'POST'), signal: AbortSignal.timeout(20_000) }
+      const options = { socketPath: this.socket, agent: this.agent, path, headers, method: method ?? (body === undefined ? 'GET' : 'POST'), signal: AbortSignal.timeout(60_000) }
       const request = http.request(options, async response => {
         const parts = []
         try {
@@ -75,7 +75,7 @@ class Worker {
 }
 
 async function until (condition) {
-  const deadline = Date.now() + 20_000
+  const deadline = Date.now() + 60_000
   while (!condition()) {
     assert.ok(Date.now() < deadline, 'waited too long')
     await new Promise(resolve => setTimeout(resolve, 2))

@@ -154,7 +154,7 @@ class Sources(Action):
         worker = self.initialised("import sys\ndef main(params):\n    sys.exit(3)")
         with self.assertRaises(OSError):
             self.run_it(worker, {})
-        self.assertEqual(worker.process.wait(20), 3)
+        self.assertEqual(worker.process.wait(60), 3)
         worker.ready = False  # nobody left to be told to stop
 
 

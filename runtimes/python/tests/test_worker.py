@@ -18,19 +18,19 @@ START = "import sys; sys.path.insert(0, sys.argv[1]); from xebec_worker import m
 
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path):
-        super().__init__("localhost", timeout=20)
+        super().__init__("localhost", timeout=60)
         self.path = path
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(20)
+        self.sock.settimeout(60)
         self.sock.connect(self.path)
 
 
 def launch(blank):
     """Starts a worker; returns it and the control socket."""
     ours, theirs = socket.socketpair()
-    ours.settimeout(20)
+    ours.settimeout(60)
     environment = {"XEBEC_CONTROL": str(theirs.fileno()), "PATH": os.environ["PATH"]}
     if blank:
         environment["XEBEC_BLANK"] = "1"
@@ -76,7 +76,7 @@ class Worker:
         self.control.close()
         if self.ready:
             self.process.send_signal(signal.SIGTERM)
-        out, err = self.process.communicate(timeout=20)
+        out, err = self.process.communicate(timeout=60)
         self.directory.cleanup()
         return self.process.returncode, out.decode(), err.decode()
 
@@ -384,7 +384,7 @@ class Calls(Base):
         for source in ("def handle(req):\n    return req", "async def handle(req):\n    return req"):
             worker = self.worker(source)
             client = socket.socket(socket.AF_UNIX)
-            client.settimeout(20)
+            client.settimeout(60)
             client.connect(worker.socket)
             request = b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\na: b\r\n\r\n"
             for byte in request:
@@ -411,7 +411,7 @@ class Calls(Base):
             b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n-1\r\n", b"GET / HTTP/1.1\r\na : b\r\n\r\n",
         ):
             client = socket.socket(socket.AF_UNIX)
-            client.settimeout(20)
+            client.settimeout(60)
             client.connect(worker.socket)
             client.sendall(request)
             self.assertIn(b" 400 ", client.recv(1000), request)
@@ -476,7 +476,7 @@ class Calls(Base):
                 self.assertEqual(worker.process.stdout.readline(), b"in\n")
                 worker.process.send_signal(signal.SIGTERM)
                 self.assertEqual(worker.connection.getresponse().read(), b"done")
-                self.assertEqual(worker.process.wait(10), 0)
+                self.assertEqual(worker.process.wait(60), 0)
 
 
 class Blanks(Base):
@@ -491,7 +491,7 @@ class Blanks(Base):
         process, control = launch(blank=True)
         self.assertEqual(control.recv(100), b"blank\n")
         control.close()
-        self.assertEqual(process.wait(10), 0)
+        self.assertEqual(process.wait(60), 0)
         process.communicate()
 
 
