@@ -183,7 +183,7 @@ impl<'a> Host<'a> {
         let environment = self.control.stands_in_for(image)?;
         match environment.driver == DOCKER {
             // One with an image of its own may keep containers of it ready.
-            true if environment.image.is_some() => self.has_containers.then(|| Place::StandIn(environment)),
+            true if environment.image.is_some() => self.has_containers.then_some(Place::StandIn(environment)),
             true => self.has_containers.then(|| Place::Image(image.to_owned(), environment)),
             false => self.environment(&environment.name).map(Place::StandIn),
         }

@@ -212,8 +212,9 @@ mod tests {
                 }
                 prop_assert_eq!(shown(&here), shown(&there));
             }
-            for late in changes.len().saturating_sub(behind)..changes.len() {
-                told(&mut here, late, &changes[late]);
+            let last = changes.len().saturating_sub(behind);
+            for (late, change) in changes.iter().enumerate().skip(last) {
+                told(&mut here, late, change);
                 prop_assert_eq!(shown(&here), shown(&there));
             }
             prop_assert_eq!(here.entities().count(), there.entities().count());

@@ -87,7 +87,7 @@ proptest! {
         prop_assert_eq!(&after.exec, to.as_ref().unwrap_or(&from));
         prop_assert_eq!(after.updated, 2);
         prop_assert_eq!(after.full_name(), name());
-        prop_assert_eq!(after.version, second.version.unwrap_or(before.version.next()));
+        prop_assert_eq!(after.version, second.version.unwrap_or_else(|| before.version.next()));
         prop_assert_eq!(after.publish, second.publish.unwrap_or(before.publish));
         let limits = second.limits.unwrap_or_default();
         prop_assert_eq!(after.limits.timeout, limits.timeout.unwrap_or(before.limits.timeout));

@@ -114,7 +114,8 @@ impl Action {
     /// and echo.
     async fn run(&self, message: &Value) -> (u16, String) {
         let value = &message["value"];
-        let (word, rest) = self.code.trim().split_once(' ').unwrap_or((self.code.trim(), ""));
+        let code = self.code.trim();
+        let (word, rest) = code.split_once(' ').unwrap_or((code, ""));
         match word {
             "return" | "raw" => (200, rest.to_owned()),
             "fail" => {
