@@ -124,7 +124,7 @@ impl Api {
 
     /// What a path leads to: the longest route that it begins with; of several, the one that says most.
     pub(super) fn find(&self, path: &[Cow<'_, str>], method: &Method) -> Option<((usize, usize), Found<'_>)> {
-        let below = path.strip_prefix_of(&self.base)?;
+        let below = below(path, &self.base)?;
         let matching = self.routes.iter().filter_map(|route| Some((route.matches(below)?, route)));
         let (fit, route) = matching.max_by_key(|(fit, _)| *fit)?;
         let found = Found {
@@ -154,15 +154,10 @@ impl Route {
     }
 }
 
-trait PrefixOf {
-    fn strip_prefix_of(&self, base: &[String]) -> Option<&Self>;
-}
-
-impl PrefixOf for [Cow<'_, str>] {
-    fn strip_prefix_of(&self, base: &[String]) -> Option<&Self> {
-        let (head, rest) = self.split_at_checked(base.len())?;
-        head.iter().zip(base).all(|(asked, own)| asked == own).then_some(rest)
-    }
+/// What of a path follows a base; `None`: it is not below it.
+fn below<'p, 's>(path: &'p [Cow<'s, str>], base: &[String]) -> Option<&'p [Cow<'s, str>]> {
+    let (head, rest) = path.split_at_checked(base.len())?;
+    head.iter().zip(base).all(|(asked, own)| asked == own).then_some(rest)
 }
 
 /// The segments of a path, decoded; empty ones are left out.
