@@ -144,8 +144,10 @@ pub(crate) fn reference(spec: &RevisionSpec, environment: &Environment) -> Resul
             format!("workload: the environment {} has no image that runs code", environment.name),
         )
         .with_hint("name an image, or an environment that runs code")),
-        _ => Err(Error::new(ErrorKind::Refused, "XB3001", "workload: the docker driver runs images only")
-            .with_hint("name an image, or an environment that runs code")),
+        _ => {
+            Err(Error::new(ErrorKind::Refused, "XB3001", "workload: the docker driver runs images, not pods")
+                .with_hint("name an image, or an environment that runs code"))
+        }
     }
 }
 
