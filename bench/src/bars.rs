@@ -9,6 +9,7 @@ pub(crate) mod api;
 mod first_call;
 mod http_hop;
 mod memory;
+mod openwhisk;
 mod process;
 mod queue;
 mod queue_nats;
@@ -64,6 +65,8 @@ enum Group {
     Queue,
     /// The same with their queue on NATS
     QueueNats,
+    /// A blocking invocation through OpenWhisk's door
+    Openwhisk,
     /// Resident memory
     Memory,
 }
@@ -109,6 +112,7 @@ pub(crate) fn command(arguments: Arguments) -> Result<(), String> {
         Group::Stdio,
         Group::Queue,
         Group::QueueNats,
+        Group::Openwhisk,
         Group::Memory,
     ];
     let wanted = if arguments.only.is_empty() { all.to_vec() } else { arguments.only };
@@ -139,6 +143,7 @@ async fn measure(group: Group, context: &Context) -> Vec<Row> {
         Group::Stdio => stdio::measure(context).await,
         Group::Queue => queue::measure(context).await,
         Group::QueueNats => queue_nats::measure(context).await,
+        Group::Openwhisk => openwhisk::measure(context).await,
         Group::Memory => memory::measure(context).await,
     };
     measured.unwrap_or_else(|why| {

@@ -155,3 +155,32 @@ fn deadlines_and_what_a_record_says_of_time() {
     whisk.node("late", SLOW);
     assert_eq!(whisk.result("late", &json!({"ms": 1})), json!({"ms": 1}));
 }
+
+#[test]
+fn throttles_and_a_namespaces_own_limits() {
+    let server = Server::start();
+    let whisk = Whisk::new(&server);
+    whisk.node("quick", "function main () { return {} }");
+    whisk.put("triggers/t", &json!({})).ok();
+    whisk.put("rules/r", &json!({"trigger": "/_/t", "action": "/_/quick"})).ok();
+    let own = json!({
+        "invocationsPerMinute": 0, "firesPerMinute": 0, "allowedKinds": ["nodejs:20"], "maxActionTimeout": 1000,
+    });
+    let shown = whisk.put("limits", &own).ok();
+    assert_eq!(
+        (&shown["invocationsPerMinute"], &shown["maxActionTimeout"]),
+        (&json!(0), &json!(1000)),
+        "{shown}"
+    );
+    let refused = "Too many requests in the last minute (count: 1, allowed: 0).";
+    whisk.call("quick", &json!({})).refused(429, refused);
+    whisk.post("actions/quick", &json!({})).refused(429, refused);
+    whisk.post("triggers/t", &json!({})).refused(429, refused);
+    let python =
+        whisk.put("actions/py", &json!({"exec": {"kind": "python:default", "code": "def main(args): pass"}}));
+    assert_eq!(python.status, 403, "{python}");
+    let long = whisk.put("actions/quick?overwrite=true", &json!({"limits": {"timeout": 1001}}));
+    assert_eq!(long.status, 400, "{long}");
+    whisk.delete("limits").ok();
+    whisk.call("quick", &json!({})).ok();
+}

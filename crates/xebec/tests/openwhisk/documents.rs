@@ -2,7 +2,8 @@
 
 use crate::support::{
     Server,
-    openwhisk::{Whisk, value},
+    openwhisk::{KEY, Whisk, value},
+    text,
 };
 use serde_json::json;
 
@@ -26,6 +27,8 @@ fn what_clients_read_first() {
     assert_eq!(api["api_version"], "1.0.0");
     assert_eq!(api["api_version_path"], "v1");
     assert!(api["build"].is_string() && api["buildno"].is_string(), "{api}");
+    assert_eq!(whisk.raw("GET", "/ping", &[], b"").text(), "pong");
+    assert_eq!(whisk.raw("GET", "/api/v1/api-docs", &[], b"").ok()["swagger"], "2.0");
 }
 
 #[test]
@@ -54,6 +57,19 @@ fn who_may_ask() {
         let answer = other(method, path);
         assert_eq!(answer.status, 403, "{method} {path}: {answer}");
     }
+}
+
+#[test]
+fn a_credential_from_elsewhere() {
+    let server = Server::start();
+    let properties = format!("APIHOST=old.example\nAUTH={KEY}\nNAMESPACE=_\n");
+    let taken = server.cli_with(&["key", "import", "--tenant", "acme"], properties.as_bytes());
+    assert!(taken.status.success(), "{}", text(&taken));
+    let user = Whisk::new(&server);
+    assert_eq!(user.namespace(), "acme");
+    assert_eq!(user.get("actions").ok(), json!([]));
+    let other = Whisk { server: &server, key: KEY.replace("abc", "xyz") };
+    assert_eq!(other.get("actions").status, 401);
 }
 
 #[test]
@@ -168,6 +184,9 @@ fn entities_keep_what_they_were_told() {
     assert_eq!(dropped["exec"]["code"].as_str().unwrap_or(NODE), NODE);
     assert_eq!(whisk.get("actions/kept?code=false").ok()["exec"].get("code"), None);
 
+    let old = json!({"exec": {"kind": "nodejs:default", "jar": NODE}, "limits": {"instances": 2}});
+    assert_eq!(whisk.put("actions/old", &old).ok()["limits"]["instances"], 2);
+    assert_eq!(whisk.get("actions/old").ok()["exec"]["code"], NODE);
     // Trigger annotations are replaced as a whole; those of actions merge.
     whisk.put("triggers/t", &json!({"annotations": [{"key": "a", "value": 1}]})).ok();
     let replaced =

@@ -70,3 +70,29 @@ fn an_accepted_call_is_not_lost_and_not_made_twice() {
     let listed = whisk.get("activations?name=never").ok();
     assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
 }
+
+#[test]
+fn an_alarm_goes_on_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start_in(folder.path(), &[]);
+    let whisk = Whisk::new(&server);
+    whisk.node("tick", "function main (params) { return params }");
+    whisk.put("triggers/clock", &json!({})).ok();
+    whisk.put("rules/r", &json!({"trigger": "/_/clock", "action": "/_/tick"})).ok();
+    let feed = json!({
+        "lifecycleEvent": "CREATE", "triggerName": "/_/clock", "authKey": whisk.key,
+        "cron": "* * * * * *", "trigger_payload": {"tick": true},
+    });
+    let authorization = whisk.authorization();
+    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+    let path = "/api/v1/namespaces/whisk.system/actions/alarms/alarm?blocking=true";
+    whisk.raw("POST", path, &headers, feed.to_string().as_bytes()).ok();
+    server.kill();
+    let server = Server::start_in(folder.path(), &[]);
+    let whisk = Whisk::new(&server);
+    let marker = whisk.call("tick", &json!({"tick": false})).ok();
+    eventually("it fires again", || {
+        let records = whisk.get(&format!("activations?name=tick&docs=true&since={}", marker["start"])).ok();
+        records.as_array().unwrap().iter().any(|record| record["response"]["result"]["tick"] == true)
+    });
+}

@@ -1,11 +1,11 @@
 'use strict'
 
-exports.greet = ({ name, by }) => {
+exports.greet = ({ name = 'stranger' }) => {
   console.log('greeting', name)
-  return { greeting: `Hello ${name}`, by }
+  return { greeting: `Hello ${name}` }
 }
 
-exports.shout = ({ greeting }) => ({ greeting: greeting.toUpperCase() })
+exports.shout = ({ greeting, mark }) => ({ greeting: greeting.toUpperCase() + mark })
 
 exports.fails = () => ({ error: 'no such luck' })
 
