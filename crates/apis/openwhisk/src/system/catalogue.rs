@@ -234,7 +234,9 @@ mod tests {
             let wire = action.to_wire(Some(source.to_owned()), &action.parameters);
             assert_eq!((&wire["exec"]["kind"], &wire["exec"]["binary"]), (&json!(KIND), &json!(false)));
             let settings = match &action.exec {
-                Exec::Builtin { settings, .. } => settings["action"].as_str().or(settings["feed"].as_str()),
+                Exec::Builtin { settings, .. } => {
+                    settings["action"].as_str().or_else(|| settings["feed"].as_str())
+                }
                 _ => Some(action.name.as_str()),
             };
             assert_eq!(settings, Some(action.name.as_str()));

@@ -130,7 +130,7 @@ fn endpoint(document: &Told, told: &Told, namespace: &str) -> Result<Endpoint, S
         package: package.filter(|package| *package != "default").map(str::to_owned),
         action: action_name.to_owned(),
         response_type: response_type(told, rest)?,
-        secure_key: action.get("secureKey").filter(|key| !key.is_null() && **key != Value::from("")).cloned(),
+        secure_key: action.get("secureKey").filter(|key| !key.is_null() && key.as_str() != Some("")).cloned(),
     })
 }
 
