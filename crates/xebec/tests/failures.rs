@@ -215,7 +215,9 @@ fn overload_through_each_door() {
     if !has("node") {
         return;
     }
-    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("xebec.toml"), "[openwhisk]\nconcurrent-invocations = 3\n").unwrap();
+    let server = Server::start_in(folder.path(), &[]);
     let code = "module.exports = () => new Promise(() => {})";
     let manifest = "name = \"busy\"\nenvironment = \"node\"\nscale = { max = 1, queue = 1 }\n\
         limits = { concurrency = 1, timeout = \"10m\", first-byte-timeout = \"10m\", wait-timeout = \"10m\" }\n";

@@ -293,7 +293,7 @@ async fn what_the_server_says_of_itself() {
     let pong = world.send_as(Principal::Anonymous, None, Method::GET, "/ping", "").await;
     assert_eq!(pong.body, "pong");
     let limits = world.get("limits").await.ok();
-    assert_eq!(limits["invocationsPerMinute"], 60);
+    assert_eq!(limits["invocationsPerMinute"], 600_000);
     assert_eq!(limits["maxActionMemory"], 512);
 }
 

@@ -125,22 +125,15 @@ impl Demo {
         let listen = self.listen.clone().unwrap_or_else(|| config::LISTEN.to_owned());
         let mut options =
             Options { listen: Some(listen), data_dir: Some(folder.join("data")), ..Options::default() };
-        let first = Server::start(configured(&options)?).await;
+        let first = Server::start(Config::load(&options)?).await;
         match first {
             Err(failure) if self.listen.is_none() && failure.message.contains("in use") => {
                 options.listen = Some("127.0.0.1:0".to_owned());
-                Server::start(configured(&options)?).await
+                Server::start(Config::load(&options)?).await
             }
             started => started,
         }
     }
-}
-
-/// Reads the configuration. OpenWhisk's bounds for a shared installation are too narrow for what is measured.
-fn configured(options: &Options) -> Result<Config, Failure> {
-    let mut config = Config::load(options)?;
-    config.openwhisk.limits.invocations_per_minute = u32::MAX;
-    Ok(config)
 }
 
 /// Writes a template out, and reads it as a project.

@@ -87,12 +87,13 @@ pub struct SystemLimits {
 const MEGABYTE: u64 = 1024 * 1024;
 
 impl Default for SystemLimits {
-    /// As OpenWhisk is deployed.
+    /// As OpenWhisk is deployed; its 60 calls a minute, 30 at a time, would be in the way of whoever has a
+    /// machine of their own.
     fn default() -> Self {
         Self {
-            invocations_per_minute: 60,
-            concurrent_invocations: 30,
-            fires_per_minute: 60,
+            invocations_per_minute: 600_000,
+            concurrent_invocations: 1000,
+            fires_per_minute: 600_000,
             sequence_length: 50,
             timeout: (100, 300_000),
             memory: (128, 512),
