@@ -87,9 +87,7 @@ fn credentials_of_openwhisk_and_routes_of_their_namespaces() {
     let pair = first.ok(&["key", "create", "--openwhisk", "--tenant", "acme"]).trim().to_owned();
     assert_eq!(pair.split_once(':').map(|(uuid, key)| (uuid.len(), key.len())), Some((36, 64)), "{pair}");
     // As soon as there is a key, others are strangers.
-    Whisk::new(&first)
-        .get("actions")
-        .refused(401, "The resource requires authentication, which was not supplied with the request");
+    Whisk::new(&first).get("actions").refused(401, "The supplied authentication is invalid");
     let wskprops = format!("APIHOST=localhost\nAUTH={KEY}\n");
     let taken = first.cli_with(&["key", "import", "--tenant", "guest"], wskprops.as_bytes());
     assert!(taken.status.success(), "{taken:?}");
