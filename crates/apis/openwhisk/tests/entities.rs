@@ -76,9 +76,9 @@ async fn actions_that_cannot_be() {
             "concurrency 201 exceeds allowed threshold of 200".to_owned(),
         ),
         (
-            json!({"exec": node("x"), "limits": {"instances": 31}}),
+            json!({"exec": node("x"), "limits": {"instances": 1001}}),
             400,
-            "Max action instance concurrency must not exceed your namespace concurrency of 30.".to_owned(),
+            "Max action instance concurrency must not exceed your namespace concurrency of 1000.".to_owned(),
         ),
         (json!({"exec": node("unusable code")}), 400, "the code is unusable".to_owned()),
         (

@@ -44,6 +44,9 @@ const FLOW_TIME: Duration = Duration::from_secs(3700);
 /// How long a trigger may take to call what it fires.
 const TRIGGER_TIME: Duration = Duration::from_secs(300);
 
+/// Instances at most of an action that does not say how many.
+const USUAL_INSTANCES: u32 = 30;
+
 /// How many triggers of one name may be fired at a time.
 const TRIGGERS_AT_A_TIME: u32 = 100;
 
@@ -110,9 +113,10 @@ pub(crate) fn trigger(trigger: &Trigger) -> Result<Deployment, Rejection> {
     deployment(trigger.full_name().function(), spec, policy(1, TRIGGERS_AT_A_TIME), &stored)
 }
 
-/// Instances of an action at most.
+/// Instances of an action at most. Who says nothing gets no more than a machine is likely to bear; further calls
+/// wait for one.
 fn instances(action: &Action, limits: &EffectiveLimits) -> u32 {
-    action.limits.instances.unwrap_or_else(|| limits.instances()).max(1)
+    action.limits.instances.unwrap_or_else(|| limits.instances().min(USUAL_INSTANCES)).max(1)
 }
 
 fn time_of(action: &Action) -> Duration {
