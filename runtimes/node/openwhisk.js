@@ -12,7 +12,7 @@ const MARK = 'XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n'
 
 /** Serves `/init` and `/run` until the process is told to stop. Resolves once it listens. */
 function serve (code, socket) {
-  const action = new Action(code, mark)
+  const action = new Action(code, new Marks([process.stdout, process.stderr]))
   const server = createServer(action)
   process.once('SIGTERM', () => {
     action.stopping = true
@@ -26,7 +26,7 @@ function serve (code, socket) {
 async function warmUp () {
   void [process.stdout, process.stderr] // built when first looked at
   const socket = path.join(os.tmpdir(), `xebec-${process.pid}-action.sock`)
-  const server = createServer(new Action('', then => then()))
+  const server = createServer(new Action('', new Marks([])))
   await listen(server, socket)
   await post(socket, '/init', { value: { main: 'main', code: 'function main (params) { return params }' } })
   await post(socket, '/run', { value: {}, activation_id: '0' })
@@ -51,27 +51,53 @@ function createServer (action) {
   })
 }
 
-/** Prints the mark on both streams; `then` follows when it, and what was printed before it, is out. */
-function mark (then) {
-  const { stdout, stderr } = process
-  stdout.write(MARK)
-  stderr.write(MARK)
-  // Pipes take it at once unless they are full.
-  if (stdout.writableLength === 0 && stderr.writableLength === 0) return then()
-  stdout.write('', () => stderr.write('', () => then()))
+/**
+ * Marks where the output of an activation ends. Where nothing was printed there is nothing to mark, and the answer
+ * says so: writing marks, and reading them at the other end, is much of what a short call takes. What is written past
+ * the streams, by child processes above all, is not seen here.
+ */
+class Marks {
+  #streams
+  #printed = false
+
+  constructor (streams) {
+    this.#streams = streams.map(stream => {
+      const write = stream.write.bind(stream)
+      stream.write = (...what) => {
+        this.#printed = true
+        return write(...what)
+      }
+      return { stream, write }
+    })
+  }
+
+  /** Marks what was printed since the last time; `then` follows when that is out, and is told whether there was any. */
+  end (then) {
+    if (!this.#printed) return then(false)
+    this.#printed = false
+    for (const { write } of this.#streams) write(MARK)
+    // Pipes take it at once unless they are full.
+    if (this.#streams.every(({ stream }) => stream.writableLength === 0)) return then(true)
+    this.#flush(0, () => then(true))
+  }
+
+  #flush (at, then) {
+    if (at === this.#streams.length) return then()
+    this.#streams[at].write('', () => this.#flush(at + 1, then))
+  }
 }
 
 /** The one action of this process. What it throws outside of its own promise ends the process, as in any other. */
 class Action {
   #code
-  #mark
+  #marks
   #main
   #known = false
   #told = Object.create(null)
 
-  constructor (code, mark) {
+  constructor (code, marks) {
     this.#code = code
-    this.#mark = mark
+    this.#marks = marks
     this.stopping = false
   }
 
@@ -102,7 +128,7 @@ class Action {
     } catch (error) {
       const why = error instanceof Fault ? error.message : error
       console.error('Error during initialization:', why)
-      return this.#mark(() => this.#refuse(response, 502, `Initialization has failed due to: ${why?.stack || why}`))
+      return this.#marks.end(() => this.#refuse(response, 502, `Initialization has failed due to: ${why?.stack || why}`))
     }
     this.#answer(response, 200, '{"OK":true}')
   }
@@ -142,7 +168,7 @@ class Action {
     if (result === undefined) result = {}
     if (typeof result !== 'object' || result === null) {
       console.error(`Result must be of type object but has type "${typeof result}":`, result)
-      return this.#mark(() => this.#refuse(response, 502, 'The action did not return a dictionary.'))
+      return this.#marks.end(() => this.#refuse(response, 502, 'The action did not return a dictionary.'))
     }
     let text
     try {
@@ -150,20 +176,21 @@ class Action {
     } catch (error) {
       return this.#threw(response, error)
     }
-    this.#mark(() => this.#answer(response, 200, text))
+    this.#marks.end(printed => this.#answer(response, 200, text, !printed))
   }
 
   #threw (response, error) {
     console.error(error)
-    this.#mark(() => this.#refuse(response, 502, `An error has occurred: ${error}`))
+    this.#marks.end(() => this.#refuse(response, 502, `An error has occurred: ${error}`))
   }
 
   #refuse (response, status, error) {
     this.#answer(response, status, JSON.stringify({ error }))
   }
 
-  #answer (response, status, text) {
+  #answer (response, status, text, quiet) {
     const headers = ['content-type', 'application/json', 'content-length', Buffer.byteLength(text)]
+    if (quiet) headers.push('x-xebec-quiet', '1')
     if (this.stopping) headers.push('connection', 'close')
     response.sendDate = false
     response.writeHead(status, headers)

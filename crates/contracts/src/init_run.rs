@@ -5,7 +5,7 @@
 //! | `mode` | `http`: a proxy inside takes `POST /init` once and `POST /run` per call. `loop`: the contract is the proxy of an ActionLoop, a process that reads a line of JSON per call and writes one to descriptor 3. `exec`: it is that of the docker skeleton, a process per call whose last line is the result. `component`: code in this process that answers HTTP, `POST /` with the bare parameters per call | `http` |
 //! | `port` | `http`: where the proxy listens | 8080 |
 //! | `socket` | `http`: its Unix socket, an absolute path, in place of a port | – |
-//! | `sentinels` | `http`: the proxy ends what a call prints with a mark on both streams, which is waited for | `true` |
+//! | `sentinels` | `http`: the proxy ends what a call prints with a mark on both streams, which is waited for; our own workers may answer with `x-xebec-quiet` instead | `true` |
 //! | `wait_for_ack` | `loop`: the process says `{"ok":true}` first, else it counts as started when it lives on for a moment. The variable `OW_WAIT_FOR_ACK` says the same | `false` |
 //! | `init_timeout` | how long the code may take to initialise | none but the start clock |
 //! | `max_answer_bytes` | a longer result is an error of the application | 1 MiB |

@@ -405,6 +405,21 @@ async fn marks_may_come_before_the_answer() {
 }
 
 #[tokio::test]
+async fn nothing_is_waited_for_where_nothing_was_printed() {
+    let server = proxy(|_| {
+        let mut answer = said(200, "{}");
+        answer.headers_mut().insert("x-xebec-quiet", http::HeaderValue::from_static("1"));
+        answer
+    })
+    .await;
+    let function = open(&server, Wishes { options: json!({}), ..Wishes::default() }).await.unwrap();
+    for n in 1..=2 {
+        function.answer(post("{}")).await;
+        assert_eq!(function.owner.freed(), n);
+    }
+}
+
+#[tokio::test]
 async fn marks_that_do_not_come_are_not_waited_for_for_ever() {
     let server = proxy(|_| said(200, "{}")).await;
     let function = open(&server, Wishes { options: json!({}), ..Wishes::default() }).await.unwrap();

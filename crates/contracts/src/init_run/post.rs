@@ -7,7 +7,7 @@ use crate::http::{
     link::Link,
 };
 use ::http::{
-    HeaderValue, Request, StatusCode,
+    HeaderName, HeaderValue, Request, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, HOST},
 };
 use bytes::{Bytes, BytesMut};
@@ -20,10 +20,15 @@ use std::{
 };
 use xebec_core::Body;
 
+/// Our own workers set it where a call printed nothing, so that nothing is marked.
+const QUIET: HeaderName = HeaderName::from_static("x-xebec-quiet");
+
 /// What the proxy answered.
 pub(super) struct Posted {
     pub(super) status: StatusCode,
     pub(super) said: Said,
+    /// It says that the call printed nothing.
+    pub(super) quiet: bool,
 }
 
 /// Why it did not.
@@ -64,7 +69,7 @@ pub(super) async fn post(
             Ok(said) => {
                 drop(incoming);
                 server.idle.put(link);
-                Ok(Posted { status: head.status, said })
+                Ok(Posted { status: head.status, said, quiet: head.headers.contains_key(QUIET) })
             }
             Err(error) => Err(NotPosted { unsent: false, fault: faults::of_body(server, &error).await }),
         };

@@ -40,7 +40,7 @@ pub(super) async fn open(opening: Opening, options: Options) -> Result<Arc<dyn S
 async fn init(server: &Server, message: Vec<u8>) -> Result<(), StartError> {
     match post(server, "/init", message.into(), MAX_INIT_ANSWER).await {
         Ok(Posted { status: StatusCode::OK, .. }) => Ok(()),
-        Ok(Posted { status, said }) => Err(StartError {
+        Ok(Posted { status, said, .. }) => Err(StartError {
             message: format!("its initialisation failed with status {}", status.as_u16()),
             output: said.bytes,
             late: false,
@@ -87,7 +87,7 @@ impl Session for Proxy {
 
 impl Proxy {
     async fn answer(&self, posted: Posted, read: Read, lease: Lease) -> Result<Response<Body>, CallError> {
-        let Posted { status, said } = posted;
+        let Posted { status, said, quiet } = posted;
         let max_bytes = self.terms.max_answer_bytes;
         let answered = match status {
             StatusCode::SERVICE_UNAVAILABLE => {
@@ -106,8 +106,8 @@ impl Proxy {
         };
         match (&answered, &self.marks) {
             (Err(_), _) => lease.slot.retire(Retire::Broken),
-            (Ok(_), Some(marks)) => marks.release(lease.slot, lease.counted).await,
-            (Ok(_), None) => lease.slot.free(),
+            (Ok(_), Some(marks)) if !quiet => marks.release(lease.slot, lease.counted).await,
+            (Ok(_), _) => lease.slot.free(),
         }
         answered
     }
