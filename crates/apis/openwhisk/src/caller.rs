@@ -5,7 +5,7 @@ use crate::{
     wire::name::{OWN_NAMESPACE, is_name},
 };
 use http::{header, request::Parts as Head};
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 use xebec_core::{
     Tenant,
     auth::{Credential, Principal, Role},
@@ -100,6 +100,14 @@ impl Caller {
     /// Whether they may change and read what is in a namespace.
     pub(crate) fn may_manage(&self, namespace: &Tenant) -> bool {
         self.owns(namespace) && self.role != Role::Invoke
+    }
+
+    /// Turns away who may not change and read `what` of a namespace.
+    ///
+    /// # Errors
+    /// 403, naming it.
+    pub(crate) fn must_manage(&self, namespace: &Tenant, what: impl Display) -> Result<(), Rejection> {
+        if self.may_manage(namespace) { Ok(()) } else { Err(Rejection::forbidden(what)) }
     }
 }
 

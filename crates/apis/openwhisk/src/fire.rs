@@ -4,7 +4,7 @@ use crate::{
     Shared,
     activations::{details::Details, shape::activation_id},
     caller::Caller,
-    entities::{Entity, Right},
+    entities::Right,
     errors::{self, Rejection},
     invoke::{Context, accepted, on_behalf, read, submission},
     payload::{Defaults, Malformed, Shape, fields, shape},
@@ -80,11 +80,7 @@ pub(crate) async fn fire(
     name: &FullName,
     payload: Bytes,
 ) -> Result<Option<InvocationId>, Rejection> {
-    let trigger = match shared.entities.get(&name.namespace, &name.name) {
-        Some(Entity::Trigger(trigger)) => trigger,
-        Some(_) => return Err(Rejection::other_collection()),
-        None => return Err(Rejection::not_found()),
-    };
+    let trigger = shared.entities.named::<Trigger>(&name.namespace, &name.name)?;
     let payload = match shape(&payload)? {
         Shape::Object => payload,
         Shape::Empty => Bytes::from_static(b"{}"),
@@ -204,7 +200,7 @@ async fn activate(
     payload: Bytes,
 ) -> Result<Response<Body>, Error> {
     let gone = || Error::not_found("XB2002", format!("there is no trigger {name}"));
-    let trigger = shared.entities.trigger(&name.namespace, &name.name).ok_or_else(gone)?;
+    let trigger = shared.entities.one::<Trigger>(&name.namespace, &name.name).ok_or_else(gone)?;
     let arguments = arguments(&trigger, &firing.headers, &payload)
         .map_err(|Malformed(fault)| Error::invalid("XB1008", fault))?;
     let rules = shared.entities.rules_of(&trigger);

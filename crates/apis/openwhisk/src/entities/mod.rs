@@ -3,6 +3,7 @@
 //! It is fed by the store's watch, so that what another replica wrote is seen; what this one writes is here when
 //! it is answered for. Versions tell what is newer, so the two may come in any order.
 
+mod collection;
 mod feed;
 mod resolve;
 mod space;
@@ -14,8 +15,6 @@ pub(crate) use space::Entity;
 use crate::wire::{
     action::Action,
     limits::NamespaceLimits,
-    name::FullName,
-    package::Package,
     rule::{Rule, Status},
     trigger::Trigger,
 };
@@ -39,56 +38,10 @@ impl Entities {
         self.spaces.read().get(namespace)?.get(local)
     }
 
-    pub(crate) fn action(&self, name: &FullName) -> Option<Arc<Action>> {
-        match self.get(&name.namespace, &name.local()) {
-            Some(Entity::Action(action)) => Some(action),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn trigger(&self, namespace: &Tenant, name: &str) -> Option<Arc<Trigger>> {
-        match self.get(namespace, name) {
-            Some(Entity::Trigger(trigger)) => Some(trigger),
-            _ => None,
-        }
-    }
-
-    /// All actions of a namespace, those in packages too, by name.
-    pub(crate) fn actions(&self, namespace: &Tenant) -> Vec<Arc<Action>> {
-        self.collect(namespace, |entity| match entity {
-            Entity::Action(action) => Some(action.clone()),
-            _ => None,
-        })
-    }
-
     /// The actions of a package, by name.
     pub(crate) fn actions_in(&self, namespace: &Tenant, package: &str) -> Vec<Arc<Action>> {
         let spaces = self.spaces.read();
         spaces.get(namespace).map(|space| space.actions_in(package)).unwrap_or_default()
-    }
-
-    /// All packages of a namespace, by name.
-    pub(crate) fn packages(&self, namespace: &Tenant) -> Vec<Arc<Package>> {
-        self.collect(namespace, |entity| match entity {
-            Entity::Package(package) => Some(package.clone()),
-            _ => None,
-        })
-    }
-
-    /// All triggers of a namespace, by name.
-    pub(crate) fn triggers(&self, namespace: &Tenant) -> Vec<Arc<Trigger>> {
-        self.collect(namespace, |entity| match entity {
-            Entity::Trigger(trigger) => Some(trigger.clone()),
-            _ => None,
-        })
-    }
-
-    /// All rules of a namespace, by name.
-    pub(crate) fn rules(&self, namespace: &Tenant) -> Vec<Arc<Rule>> {
-        self.collect(namespace, |entity| match entity {
-            Entity::Rule(rule) => Some(rule.clone()),
-            _ => None,
-        })
     }
 
     /// The rules that are attached to a trigger, by name, with their status.
@@ -102,7 +55,7 @@ impl Entities {
 
     /// Whether a rule's trigger fires it: not when the trigger is gone, or is another of the same name.
     pub(crate) fn status_of(&self, rule: &Rule) -> Status {
-        let trigger = self.trigger(&rule.trigger.namespace, &rule.trigger.name);
+        let trigger = self.one::<Trigger>(&rule.trigger.namespace, &rule.trigger.name);
         match trigger {
             Some(trigger) if trigger.id == rule.attached => rule.status,
             _ => Status::Inactive,
@@ -112,10 +65,5 @@ impl Entities {
     /// The limits that a namespace has of its own.
     pub(crate) fn limits(&self, namespace: &Tenant) -> Option<Arc<NamespaceLimits>> {
         self.spaces.read().get(namespace)?.limits()
-    }
-
-    fn collect<T>(&self, namespace: &Tenant, of: impl Fn(&Entity) -> Option<T>) -> Vec<T> {
-        let spaces = self.spaces.read();
-        spaces.get(namespace).map(|space| space.entities().filter_map(of).collect()).unwrap_or_default()
     }
 }

@@ -1,6 +1,6 @@
 //! What a name leads to: an action, with all that it is told by the package and the binding it is called through.
 
-use super::{Entities, Entity};
+use super::Entities;
 use crate::{
     caller::Caller,
     errors::Rejection,
@@ -117,7 +117,7 @@ impl Entities {
 
     fn look_up(&self, caller: &Caller, name: &FullName) -> Result<Resolved, Rejection> {
         let Some(package) = &name.package else {
-            let action = self.action_named(&name.namespace, &name.name)?;
+            let action = self.named(&name.namespace, &name.name)?;
             return Ok(resolved(name, action, Parameters::default(), None, Vec::new()));
         };
         // Whether a package of someone else's is there is nobody's business.
@@ -125,11 +125,11 @@ impl Entities {
             true => rejection,
             false => Rejection::forbidden(name),
         };
-        let package = self.package_named(&name.namespace, package).map_err(hidden)?;
+        let package = self.named::<Package>(&name.namespace, package).map_err(hidden)?;
         let (home, bound, binding) = match &package.binding {
             None => (package.clone(), package.parameters.clone(), None),
             Some(binding) => {
-                let target = self.package_named(&binding.namespace, &binding.name)?;
+                let target = self.named::<Package>(&binding.namespace, &binding.name)?;
                 let bound = target.parameters.overlaid(&package.parameters);
                 let path = compact_str::format_compact!("{}/{}", package.namespace, package.name);
                 (target, bound, Some(path))
@@ -141,28 +141,8 @@ impl Entities {
             return Err(Rejection::forbidden(name));
         }
         let local = compact_str::format_compact!("{}/{}", home.name, name.name);
-        let action = self.action_named(&home.namespace, &local)?;
+        let action = self.named(&home.namespace, &local)?;
         Ok(resolved(name, action, bound, binding, shared_by))
-    }
-
-    fn action_named(&self, namespace: &Tenant, local: &str) -> Result<Arc<Action>, Rejection> {
-        match self.get(namespace, local) {
-            Some(Entity::Action(action)) => Ok(action),
-            Some(_) => Err(Rejection::other_collection()),
-            None => Err(Rejection::not_found()),
-        }
-    }
-
-    /// A package, or a binding.
-    ///
-    /// # Errors
-    /// 404, 409 where the name is of something else.
-    pub(crate) fn package_named(&self, namespace: &Tenant, name: &str) -> Result<Arc<Package>, Rejection> {
-        match self.get(namespace, name) {
-            Some(Entity::Package(package)) => Ok(package),
-            Some(_) => Err(Rejection::other_collection()),
-            None => Err(Rejection::not_found()),
-        }
     }
 }
 
@@ -180,12 +160,12 @@ impl Entities {
     ) -> Result<Arc<Package>, Rejection> {
         let own = caller.owns(namespace);
         let refused = || Rejection::forbidden(FullName::new(namespace, name));
-        let found = self.package_named(namespace, name);
+        let found = self.named::<Package>(namespace, name);
         let package = found.map_err(|rejection| if own { rejection } else { refused() })?;
         match &package.binding {
             None if own || package.publish => Ok(package),
             Some(binding) if own => {
-                let target = self.package_named(&binding.namespace, &binding.name);
+                let target = self.named::<Package>(&binding.namespace, &binding.name);
                 let owns_target = caller.owns(&binding.namespace);
                 let target = target.map_err(|rejection| if owns_target { rejection } else { refused() })?;
                 if owns_target || target.publish { Ok(package) } else { Err(refused()) }
@@ -201,7 +181,7 @@ impl Entities {
     pub(crate) fn home_of(&self, package: &Arc<Package>) -> Result<Arc<Package>, Rejection> {
         match &package.binding {
             None => Ok(package.clone()),
-            Some(binding) => self.package_named(&binding.namespace, &binding.name),
+            Some(binding) => self.named::<Package>(&binding.namespace, &binding.name),
         }
     }
 }

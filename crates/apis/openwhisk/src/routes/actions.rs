@@ -3,7 +3,7 @@
 use super::{Call, body, list};
 use crate::{
     Shared,
-    entities::{Entity, Right},
+    entities::Right,
     errors::{self, Rejection},
     kinds::{self, Host, Place},
     merge, system,
@@ -24,10 +24,8 @@ use xebec_core::{Body, Error, Tenant, ports::driver::Silent};
 /// `GET …/actions`.
 pub(super) fn list(shared: &Shared, call: &Call, namespace: &Tenant) -> Result<Response<Body>, Rejection> {
     let slice = call.query.slice("actions")?;
-    if !call.caller.may_manage(namespace) {
-        return Err(Rejection::forbidden(namespace));
-    }
-    let all = shared.entities.actions(namespace);
+    call.caller.must_manage(namespace, namespace)?;
+    let all = shared.entities.all::<Action>(namespace);
     Ok(list::answer("actions", all, slice, |action| action.updated, |action| action.summary()))
 }
 
@@ -68,9 +66,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response<Body>, Rejection> {
     let overwrite = call.query.flag("overwrite", false)?;
-    if !call.caller.may_manage(&name.namespace) {
-        return Err(Rejection::forbidden(&name));
-    }
+    call.caller.must_manage(&name.namespace, &name)?;
     let limits = shared.limits(&name.namespace);
     let bytes = body::read(call, body, body::most(shared, &limits)).await?;
     let mut put: ActionPut = body::parse(&bytes)?;
@@ -84,12 +80,7 @@ pub(super) async fn put(
     }
     let _turn = shared.turns.take(&name.namespace, &name.local()).await;
     let package = writable_package(shared, &name)?;
-    let before = match shared.entities.get(&name.namespace, &name.local()) {
-        None => None,
-        Some(Entity::Action(_)) if !overwrite => return Err(Rejection::exists_already()),
-        Some(Entity::Action(before)) => Some(before),
-        Some(_) => return Err(Rejection::other_collection()),
-    };
+    let before = shared.entities.replaced::<Action>(&name.namespace, &name.local(), overwrite)?;
     if let Some(Wanted::Sequence(components)) = &wanted {
         check_sequence(shared, call, &name, components)?;
     }
@@ -117,16 +108,10 @@ pub(super) async fn delete(
     call: &Call,
     name: FullName,
 ) -> Result<Response<Body>, Rejection> {
-    if !call.caller.may_manage(&name.namespace) {
-        return Err(Rejection::forbidden(&name));
-    }
+    call.caller.must_manage(&name.namespace, &name)?;
     let _turn = shared.turns.take(&name.namespace, &name.local()).await;
     writable_package(shared, &name)?;
-    let action = match shared.entities.get(&name.namespace, &name.local()) {
-        Some(Entity::Action(action)) => action,
-        Some(_) => return Err(Rejection::other_collection()),
-        None => return Err(Rejection::not_found()),
-    };
+    let action = shared.entities.named::<Action>(&name.namespace, &name.local())?;
     // Code that is damaged must not keep its action from going.
     let code = code_of(shared, &action.exec).await.unwrap_or_default();
     remove(shared, &action).await?;
@@ -225,7 +210,7 @@ async fn code_of(shared: &Shared, exec: &Exec) -> Result<Option<String>, Rejecti
 /// 404, 400 for a binding: what is in it is another's.
 fn writable_package(shared: &Shared, name: &FullName) -> Result<Option<Arc<Package>>, Rejection> {
     let Some(package) = &name.package else { return Ok(None) };
-    let package = shared.entities.package_named(&name.namespace, package)?;
+    let package = shared.entities.named::<Package>(&name.namespace, package)?;
     match package.binding {
         None => Ok(Some(package)),
         Some(_) => Err(Rejection::bad_request("Operation not permitted on package binding.")),

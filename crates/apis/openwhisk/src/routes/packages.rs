@@ -3,7 +3,7 @@
 use super::{Call, actions, body, list};
 use crate::{
     Shared,
-    entities::{Entity, PACKAGE},
+    entities::PACKAGE,
     errors::{self, Rejection},
     merge,
     wire::{
@@ -30,7 +30,7 @@ const DEFAULT: &str = "default";
 /// `GET …/packages`: of others' namespaces those that are shared.
 pub(super) fn list(shared: &Shared, call: &Call, namespace: &Tenant) -> Result<Response<Body>, Rejection> {
     let slice = call.query.slice("packages")?;
-    let mut all = shared.entities.packages(namespace);
+    let mut all = shared.entities.all::<Package>(namespace);
     if !call.caller.may_manage(namespace) {
         all.retain(|package| package.publish && package.binding.is_none());
     }
@@ -76,9 +76,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response<Body>, Rejection> {
     let overwrite = call.query.flag("overwrite", false)?;
-    if !call.caller.may_manage(&name.namespace) {
-        return Err(Rejection::forbidden(&name));
-    }
+    call.caller.must_manage(&name.namespace, &name)?;
     if name.name == DEFAULT {
         return Err(Rejection::bad_request(format!("Package name '{DEFAULT}' is reserved.")));
     }
@@ -91,12 +89,7 @@ pub(super) async fn put(
         check_binding(shared, call, binding)?;
     }
     let _turn = shared.turns.take(&name.namespace, &name.name).await;
-    let before = match shared.entities.get(&name.namespace, &name.name) {
-        None => None,
-        Some(Entity::Package(_)) if !overwrite => return Err(Rejection::exists_already()),
-        Some(Entity::Package(before)) => Some(before),
-        Some(_) => return Err(Rejection::other_collection()),
-    };
+    let before = shared.entities.replaced::<Package>(&name.namespace, &name.name, overwrite)?;
     let was_package = before.as_ref().is_some_and(|before| before.binding.is_none());
     if was_package && put.binding.is_some() {
         return Err(Rejection::conflict("Resource is a package and cannot be converted into a binding."));
@@ -154,11 +147,9 @@ pub(super) async fn delete(
     name: FullName,
 ) -> Result<Response<Body>, Rejection> {
     let force = call.query.flag("force", false)?;
-    if !call.caller.may_manage(&name.namespace) {
-        return Err(Rejection::forbidden(&name));
-    }
+    call.caller.must_manage(&name.namespace, &name)?;
     let _turn = shared.turns.take(&name.namespace, &name.name).await;
-    let package = shared.entities.package_named(&name.namespace, &name.name)?;
+    let package = shared.entities.named::<Package>(&name.namespace, &name.name)?;
     if package.binding.is_none() {
         let actions = shared.entities.actions_in(&name.namespace, &name.name);
         if !actions.is_empty() && !force {

@@ -3,7 +3,7 @@
 use super::{Call, body, list};
 use crate::{
     Shared,
-    entities::{Entity, RULE, Right},
+    entities::{RULE, Right},
     errors::{self, Rejection},
     merge::{self, Connection},
     wire::{
@@ -23,19 +23,15 @@ use xebec_core::{
 /// `GET …/rules`: without their status.
 pub(super) fn list(shared: &Shared, call: &Call, namespace: &Tenant) -> Result<Response<Body>, Rejection> {
     let slice = call.query.slice("rules")?;
-    if !call.caller.may_manage(namespace) {
-        return Err(Rejection::forbidden(namespace));
-    }
-    let all = shared.entities.rules(namespace);
+    call.caller.must_manage(namespace, namespace)?;
+    let all = shared.entities.all::<Rule>(namespace);
     Ok(list::answer("rules", all, slice, |rule| rule.updated, |rule| rule.summary()))
 }
 
 /// `GET …/rules/name`.
 pub(super) fn get(shared: &Shared, call: &Call, name: &FullName) -> Result<Response<Body>, Rejection> {
-    if !call.caller.may_manage(&name.namespace) {
-        return Err(Rejection::forbidden(name));
-    }
-    let rule = named(shared, name)?;
+    call.caller.must_manage(&name.namespace, name)?;
+    let rule = shared.entities.named::<Rule>(&name.namespace, &name.name)?;
     Ok(shown(&rule, shared.entities.status_of(&rule)))
 }
 
@@ -47,9 +43,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response<Body>, Rejection> {
     let overwrite = call.query.flag("overwrite", false)?;
-    if !call.caller.may_manage(&name.namespace) {
-        return Err(Rejection::forbidden(&name));
-    }
+    call.caller.must_manage(&name.namespace, &name)?;
     let bytes = body::read(call, body, body::SMALL).await?;
     let mut put: RulePut = body::parse(&bytes)?;
     body::check_sizes(&shared.limits(&name.namespace), None, put.annotations.as_ref())?;
@@ -60,12 +54,7 @@ pub(super) async fn put(
     );
     check_rights(shared, call, wanted.0.as_ref(), wanted.1.as_ref())?;
     let _turn = shared.turns.take(&name.namespace, &name.name).await;
-    let before = match shared.entities.get(&name.namespace, &name.name) {
-        None => None,
-        Some(Entity::Rule(_)) if !overwrite => return Err(Rejection::exists_already()),
-        Some(Entity::Rule(before)) => Some(before),
-        Some(_) => return Err(Rejection::other_collection()),
-    };
+    let before = shared.entities.replaced::<Rule>(&name.namespace, &name.name, overwrite)?;
     let trigger = wanted.0.or_else(|| before.as_ref().map(|before| before.trigger.clone()));
     let action = wanted.1.or_else(|| before.as_ref().map(|before| before.action.clone()));
     let (Some(trigger), Some(action)) = (trigger, action) else {
@@ -86,15 +75,13 @@ pub(super) async fn set_status(
     name: FullName,
     body: Body,
 ) -> Result<Response<Body>, Rejection> {
-    if !call.caller.may_manage(&name.namespace) {
-        return Err(Rejection::forbidden(&name));
-    }
+    call.caller.must_manage(&name.namespace, &name)?;
     let bytes = body::read(call, body, body::SMALL).await?;
     let wanted = status_of(&body::parse(&bytes)?)?;
     let _turn = shared.turns.take(&name.namespace, &name.name).await;
-    let rule = named(shared, &name)?;
+    let rule = shared.entities.named::<Rule>(&name.namespace, &name.name)?;
     if shared.entities.status_of(&rule) != wanted {
-        let trigger = shared.entities.trigger(&rule.trigger.namespace, &rule.trigger.name);
+        let trigger = shared.entities.one::<Trigger>(&rule.trigger.namespace, &rule.trigger.name);
         let Some(trigger) = trigger else {
             let message = "Only rules with existing triggers can be activated";
             return Err(Rejection::new(StatusCode::NOT_FOUND, message));
@@ -123,11 +110,9 @@ pub(super) async fn delete(
     call: &Call,
     name: FullName,
 ) -> Result<Response<Body>, Rejection> {
-    if !call.caller.may_manage(&name.namespace) {
-        return Err(Rejection::forbidden(&name));
-    }
+    call.caller.must_manage(&name.namespace, &name)?;
     let _turn = shared.turns.take(&name.namespace, &name.name).await;
-    let rule = named(shared, &name)?;
+    let rule = shared.entities.named::<Rule>(&name.namespace, &name.name)?;
     remove(shared, &name).await?;
     Ok(shown(&rule, Status::Inactive))
 }
@@ -150,14 +135,6 @@ async fn write(shared: &Shared, rule: &Rule) -> Result<(), Error> {
     let stored = shared.store.put(document, Expect::Any).await?;
     shared.entities.apply(stored);
     Ok(())
-}
-
-fn named(shared: &Shared, name: &FullName) -> Result<Arc<Rule>, Rejection> {
-    match shared.entities.get(&name.namespace, &name.name) {
-        Some(Entity::Rule(rule)) => Ok(rule),
-        Some(_) => Err(Rejection::other_collection()),
-        None => Err(Rejection::not_found()),
-    }
 }
 
 fn shown(rule: &Rule, status: Status) -> Response<Body> {
@@ -191,7 +168,7 @@ fn existing(
     let missing =
         |what: &str, name: &FullName| Rejection::bad_request(format!("{what} /{name} does not exist"));
     let found = match trigger.package {
-        None => shared.entities.trigger(&trigger.namespace, &trigger.name),
+        None => shared.entities.one::<Trigger>(&trigger.namespace, &trigger.name),
         Some(_) => None,
     };
     let found = found.ok_or_else(|| missing("trigger", trigger))?;

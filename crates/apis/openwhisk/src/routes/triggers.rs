@@ -3,7 +3,6 @@
 use super::{Call, actions, body, list};
 use crate::{
     Shared,
-    entities::Entity,
     errors::{self, Rejection},
     merge, translate,
     wire::{
@@ -22,19 +21,15 @@ const FEED: &str = "feed";
 /// `GET …/triggers`.
 pub(super) fn list(shared: &Shared, call: &Call, namespace: &Tenant) -> Result<Response<Body>, Rejection> {
     let slice = call.query.slice("triggers")?;
-    if !call.caller.may_manage(namespace) {
-        return Err(Rejection::forbidden(namespace));
-    }
-    let all = shared.entities.triggers(namespace);
+    call.caller.must_manage(namespace, namespace)?;
+    let all = shared.entities.all::<Trigger>(namespace);
     Ok(list::answer("triggers", all, slice, |trigger| trigger.updated, |trigger| trigger.summary()))
 }
 
 /// `GET …/triggers/name`.
 pub(super) fn get(shared: &Shared, call: &Call, name: &FullName) -> Result<Response<Body>, Rejection> {
-    if !call.caller.may_manage(&name.namespace) {
-        return Err(Rejection::forbidden(name));
-    }
-    Ok(shown(shared, &*named(shared, name)?))
+    call.caller.must_manage(&name.namespace, name)?;
+    Ok(shown(shared, &*shared.entities.named::<Trigger>(&name.namespace, &name.name)?))
 }
 
 /// `PUT …/triggers/name`.
@@ -45,20 +40,13 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response<Body>, Rejection> {
     let overwrite = call.query.flag("overwrite", false)?;
-    if !call.caller.may_manage(&name.namespace) {
-        return Err(Rejection::forbidden(&name));
-    }
+    call.caller.must_manage(&name.namespace, &name)?;
     let limits = shared.limits(&name.namespace);
     let bytes = body::read(call, body, body::most(shared, &limits)).await?;
     let put: TriggerPut = body::parse(&bytes)?;
     body::check_sizes(&limits, put.parameters.as_ref(), put.annotations.as_ref())?;
     let _turn = shared.turns.take(&name.namespace, &name.name).await;
-    let before = match shared.entities.get(&name.namespace, &name.name) {
-        None => None,
-        Some(Entity::Trigger(_)) if !overwrite => return Err(Rejection::exists_already()),
-        Some(Entity::Trigger(before)) => Some(before),
-        Some(_) => return Err(Rejection::other_collection()),
-    };
+    let before = shared.entities.replaced::<Trigger>(&name.namespace, &name.name, overwrite)?;
     let trigger = merge::trigger(&name, before.as_deref(), put, crate::wire::now_millis());
     if before.is_none() {
         check_feed(&trigger)?;
@@ -73,11 +61,9 @@ pub(super) async fn delete(
     call: &Call,
     name: FullName,
 ) -> Result<Response<Body>, Rejection> {
-    if !call.caller.may_manage(&name.namespace) {
-        return Err(Rejection::forbidden(&name));
-    }
+    call.caller.must_manage(&name.namespace, &name)?;
     let _turn = shared.turns.take(&name.namespace, &name.name).await;
-    let trigger = named(shared, &name)?;
+    let trigger = shared.entities.named::<Trigger>(&name.namespace, &name.name)?;
     let answer = shown(shared, &trigger);
     actions::remove_function(shared, &name.function()).await?;
     shared.entities.forget(&name.namespace, &name.name);
@@ -92,18 +78,6 @@ pub(crate) async fn deploy(shared: &Shared, trigger: &Trigger) -> Result<(), Rej
     shared.control.deploy(translate::trigger(trigger)?, &Silent).await?;
     let function = trigger.full_name().function();
     Ok(shared.entities.read_again(shared.control.as_ref(), &function).await?)
-}
-
-/// A trigger.
-///
-/// # Errors
-/// 404, 409 where the name is of something else.
-pub(crate) fn named(shared: &Shared, name: &FullName) -> Result<Arc<Trigger>, Rejection> {
-    match shared.entities.get(&name.namespace, &name.name) {
-        Some(Entity::Trigger(trigger)) => Ok(trigger),
-        Some(_) => Err(Rejection::other_collection()),
-        None => Err(Rejection::not_found()),
-    }
 }
 
 /// A trigger as clients see it, with its rules.

@@ -58,9 +58,12 @@ async fn install(shared: &Shared) -> Result<(), Rejection> {
         shared.entities.apply(document);
     }
     let all = catalogue::actions();
-    let changed = all
-        .iter()
-        .filter(|action| shared.entities.action(&action.full_name()).is_none_or(|there| *there != **action));
+    let changed = all.iter().filter(|action| {
+        shared
+            .entities
+            .one::<Action>(&action.namespace, &action.full_name().local())
+            .is_none_or(|there| *there != **action)
+    });
     // Together, so that their writes share what they wait for.
     let installed = futures_util::future::join_all(changed.map(|action| one(shared, action))).await;
     installed.into_iter().collect()

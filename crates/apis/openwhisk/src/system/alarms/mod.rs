@@ -106,7 +106,8 @@ async fn handle(shared: &Shared, feed: Feed, namespace: &Tenant, told: &Told) ->
     let Some(trigger) = told.get("triggerName").and_then(Value::as_str).and_then(local) else {
         return Ok(refused("no trigger name parameter was provided"));
     };
-    if event != "DELETE" && shared.entities.trigger(namespace, trigger).is_none() {
+    if event != "DELETE" && shared.entities.one::<crate::wire::trigger::Trigger>(namespace, trigger).is_none()
+    {
         return Ok(refused("Trigger authentication request failed."));
     }
     let key = function(namespace, trigger);
