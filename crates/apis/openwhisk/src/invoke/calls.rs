@@ -79,6 +79,8 @@ pub(crate) struct Ready {
     pub(crate) function: FunctionKey,
     pub(crate) principal: Principal,
     pub(crate) request: Request<Body>,
+    /// What is known of it, which its note has as JSON.
+    pub(crate) details: Details,
     pub(crate) note: Note,
 }
 
@@ -157,9 +159,10 @@ impl Calls {
                 filed: context.keep.map(|_| filed),
                 cause: None,
                 // It is made of plain fields, so there is nothing that could fail.
-                details: serde_json::to_value(details).unwrap_or_default(),
+                details: serde_json::to_value(&details).unwrap_or_default(),
                 answer_bytes: context.keep.unwrap_or(0).saturating_mul(QUOTED),
             },
+            details,
         }
     }
 

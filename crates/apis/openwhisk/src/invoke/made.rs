@@ -10,7 +10,6 @@ use crate::{
 };
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::Deserialize as _;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -47,7 +46,7 @@ pub(crate) async fn wait_for(
     in_flight: InFlight,
     wait: Duration,
 ) -> Result<Waited, Rejection> {
-    let Ready { namespace, function, principal, request, note } = ready;
+    let Ready { namespace, function, principal, request, details, note } = ready;
     let note = Arc::new(note);
     let mut invocation = Invocation::new(function, principal, request);
     invocation.note = Some(note.clone());
@@ -77,7 +76,7 @@ pub(crate) async fn wait_for(
         },
     };
     let ended = ended.map_err(|_| Rejection::internal())?;
-    activation(id, namespace, &note, received, ended).map(|activation| Waited::Ended(Box::new(activation)))
+    activation(id, namespace, details, received, ended).map(|activation| Waited::Ended(Box::new(activation)))
 }
 
 /// What is written down of a call that goes on without its caller.
@@ -119,11 +118,10 @@ async fn whole(id: InvocationId, body: Body) -> Result<Bytes, Box<InvokeError>> 
 fn activation(
     id: InvocationId,
     namespace: Tenant,
-    note: &Note,
+    mut details: Details,
     received: Timestamp,
     ended: Ended,
 ) -> Result<Activation, Rejection> {
-    let mut details = Details::deserialize(&note.details).unwrap_or_default();
     let ending = match ended.answer {
         Ok((remarks, body)) => {
             if let Some(remarks) = &remarks {
@@ -137,7 +135,7 @@ fn activation(
         },
     };
     let logs = details.components.iter().map(ToString::to_string).collect();
-    Ok(Activation { id, namespace, received, timing: ended.timing, cause: note.cause, ending, logs, details })
+    Ok(Activation { id, namespace, received, timing: ended.timing, cause: None, ending, logs, details })
 }
 
 /// Has a call made later, and answers when it is on disk.
